@@ -1,0 +1,221 @@
+"""Mathematical functions for CPU kernels whose calls LLVM's loop vectoriser may replace by vector variants.
+
+``vm_exp(x)`` is an ordinary call of libm's ``exp``. The call instruction also says which vector functions compute the
+same thing on 2, 4, 8 or 16 lanes (the ``vector-function-abi-variant`` attribute), so an ordinary loop over ``vm_exp``
+becomes a loop over vectors. The vector functions are those of glibc's libmvec; each name is looked up in the loaded
+library before it is declared, because a missing one would end the process when the kernel is linked. Where there is no
+libmvec, or when the setting ``vector_math`` is ``"scalar"``, the same names are plain libm calls.
+
+A vector variant is correct to 4 units in the last place, libm's scalar function to about 1; the remainder of a loop
+uses the scalar function, so the last bits of a result can depend on its position in the array. The setting
+``vector_math = "scalar"`` gives results that do not.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import platform
+import sys
+from typing import Any
+
+from numgrad_kernels.settings import settings
+
+#: Unary functions of libm that kernels may call as ``vm_<name>``.
+UNARY = (
+    "exp expm1 exp2 log log1p log2 log10 sin cos tan asin acos atan sinh cosh tanh asinh acosh atanh "
+    "erf erfc cbrt lgamma tgamma"
+).split()
+#: Binary functions of libm that kernels may call as ``vm_<name>``.
+BINARY = "pow atan2 hypot nextafter fmod".split()
+
+#: (function, dtype) pairs whose vector variant is not faster than libm here, or not accurate enough: see perf notes.
+NOT_WORTH_IT = frozenset({("acosh", "f64")})
+
+#: Prefixes of the vector function ABI: (machine, CPU feature, letter, bytes in a vector).
+_INSTRUCTION_SETS = (
+    ("x86_64", "sse4.2", "b", 16),
+    ("x86_64", "avx2", "d", 32),
+    ("x86_64", "avx512f", "e", 64),
+    ("aarch64", "neon", "n", 16),
+)
+
+
+def mode() -> str:
+    """Return ``"libmvec"`` where vector variants are declared, else ``"scalar"``."""
+    return "libmvec" if settings.vector_math != "scalar" and _library() is not None else "scalar"
+
+
+@functools.lru_cache(maxsize=1)
+def _library() -> ctypes.CDLL | None:
+    """Load libmvec, also for LLVM's linker; None where there is none."""
+    if not sys.platform.startswith("linux"):
+        return None
+    from llvmlite import binding
+
+    try:
+        library = ctypes.CDLL("libmvec.so.1")
+        binding.load_library_permanently("libmvec.so.1")
+    except (OSError, RuntimeError):
+        return None
+    return library
+
+
+@functools.lru_cache(maxsize=1)
+def _features() -> frozenset[str]:
+    from llvmlite import binding
+
+    return frozenset(name for name, present in binding.get_host_cpu_features().items() if present)
+
+
+@functools.lru_cache(maxsize=256)
+def variants(name: str, dtype: str) -> tuple[tuple[int, str], ...]:
+    """Return ``(lanes, symbol)`` of the vector variants of a function that this machine has.
+
+    Parameters
+    ----------
+    name : str
+        A name in ``UNARY`` or ``BINARY``.
+    dtype : str
+        ``"f32"`` or ``"f64"``.
+
+    Returns
+    -------
+    tuple of (int, str)
+        Empty where the scalar function is to be used.
+
+    Examples
+    --------
+    >>> from numgrad_kernels.vmath import variants
+    >>> all(symbol.startswith("_ZGV") for lanes, symbol in variants("exp", "f64"))
+    True
+    """
+    library = _library()
+    if library is None or (name, dtype) in NOT_WORTH_IT:
+        return ()
+    found = []
+    arguments = "vv" if name in BINARY else "v"
+    for machine, feature, letter, width in _INSTRUCTION_SETS:
+        if platform.machine().lower().replace("amd64", "x86_64") != machine or feature not in _features():
+            continue
+        lanes = width // (4 if dtype == "f32" else 8)
+        symbol = f"_ZGV{letter}N{lanes}{arguments}_{name}{'f' if dtype == 'f32' else ''}"
+        if hasattr(library, symbol):
+            found.append((lanes, symbol))
+    return tuple(found)
+
+
+@functools.lru_cache(maxsize=1)
+def namespace() -> dict[str, Any]:
+    """Return ``vm_<name>`` for every function in ``UNARY`` and ``BINARY``, as Numba intrinsics for float32 and float64."""
+    return {f"vm_{name}": _intrinsic(name, 2 if name in BINARY else 1) for name in (*UNARY, *BINARY)}
+
+
+def _intrinsic(name: str, arity: int) -> Any:
+    from numba import types
+    from numba.extending import intrinsic
+
+    def signature_for(*kinds: Any) -> Any:
+        kinds = tuple(types.unliteral(kind) for kind in kinds)
+        if not all(isinstance(kind, (types.Float, types.Integer)) for kind in kinds):
+            return None
+        kind = types.float32 if all(kind == types.float32 for kind in kinds) else types.float64
+        return kind(*([kind] * arity))
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return _call(builder, name, "f32" if signature.return_type == types.float32 else "f64", args)
+
+    if arity == 1:
+
+        def function(typingctx: Any, x: Any) -> Any:
+            signature = signature_for(x)
+            return None if signature is None else (signature, codegen)
+
+    else:
+
+        def function(typingctx: Any, x: Any, y: Any) -> Any:
+            signature = signature_for(x, y)
+            return None if signature is None else (signature, codegen)
+
+    function.__name__ = function.__qualname__ = f"vm_{name}"
+    return intrinsic(function)
+
+
+def _call(builder: Any, name: str, dtype: str, args: Any) -> Any:
+    """Emit the call of libm's function, naming its vector variants."""
+    from llvmlite import ir
+
+    module = builder.module
+    word = args[0].type
+    symbol = name + ("f" if dtype == "f32" else "")
+    function = module.globals.get(symbol) or _declare(module, symbol, ir.FunctionType(word, [word] * len(args)))
+    call = builder.call(function, args)
+    found = variants(name, dtype) if mode() == "libmvec" else ()
+    if found:
+        mappings = []
+        for lanes, variant in found:
+            if variant not in module.globals:
+                vector = ir.VectorType(word, lanes)
+                _keep_alive(module, _declare(module, variant, ir.FunctionType(vector, [vector] * len(args))))
+            arguments = "v" * len(args)
+            mappings.append(f"_ZGV_LLVM_N{lanes}{arguments}_{symbol}({variant})")
+        _add_attribute(call.attributes, f'"vector-function-abi-variant"="{",".join(mappings)}"')
+    return call
+
+
+def _declare(module: Any, symbol: str, function_type: Any) -> Any:
+    from llvmlite import ir
+
+    function = ir.Function(module, function_type, symbol)
+    for attribute in ("nounwind", "readnone", "willreturn"):
+        _add_attribute(function.attributes, attribute)
+    return function
+
+
+def _add_attribute(attributes: Any, text: str) -> None:
+    # llvmlite's AttributeSet is a set that accepts only the names it knows; LLVM itself accepts these.
+    set.add(attributes, text)
+
+
+def _keep_alive(module: Any, function: Any) -> None:
+    """Add `function` to ``llvm.compiler.used``, or LLVM drops the declaration before the vectoriser sees it."""
+    from llvmlite import ir
+
+    byte_pointer = ir.IntType(8).as_pointer()
+    used = module.globals.get("llvm.compiler.used")
+    members = list(used.initializer.constant) if used is not None else []
+    members.append(function.bitcast(byte_pointer))
+    array = ir.ArrayType(byte_pointer, len(members))
+    if used is None:
+        used = ir.GlobalVariable(module, array, "llvm.compiler.used")
+        used.linkage, used.section = "appending", "llvm.metadata"
+    # A module has one such table, so it grows in place.
+    used.value_type, used.type = array, array.as_pointer()
+    used.initializer = ir.Constant(array, members)
+
+
+def cache_token() -> str:
+    """Return the text that distinguishes kernels compiled under this mode from others in a kernel cache."""
+    return f"vmath={mode()}"
+
+
+def report() -> dict[str, Any]:
+    """Return which functions have vector variants here, for ``python -m numgrad info``.
+
+    Returns
+    -------
+    dict
+        ``mode`` (``"libmvec"`` or ``"scalar"``), ``setting``, and ``float32`` and ``float64``: for each function with
+        variants, the numbers of lanes.
+
+    Examples
+    --------
+    >>> from numgrad_kernels.vmath import report
+    >>> sorted(report())
+    ['float32', 'float64', 'mode', 'setting']
+    """
+    answer: dict[str, Any] = {"mode": mode(), "setting": settings.vector_math}
+    for dtype, long in (("f32", "float32"), ("f64", "float64")):
+        lanes = {name: [width for width, _ in variants(name, dtype)] for name in (*UNARY, *BINARY)}
+        answer[long] = {name: widths for name, widths in lanes.items() if widths} if mode() == "libmvec" else {}
+    return answer
