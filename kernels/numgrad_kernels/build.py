@@ -1,0 +1,251 @@
+"""From kernel source, or the name of a hand-written kernel, to an address: out of memory, from disk, or compiled."""
+
+from __future__ import annotations
+
+import hashlib
+import linecache
+import logging
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cache
+from importlib import import_module
+from importlib.metadata import version
+from pathlib import Path
+from threading import Lock
+
+from numgrad_kernels import disk, engine, library
+from numgrad_kernels.codegen import KernelObject, compile_kernel
+from numgrad_kernels.cpu import cpu_name, feature_string
+from numgrad_kernels.errors import KernelBuildError
+from numgrad_kernels.settings import settings
+
+# Files that decide how and when kernels are built and run, but not what their code is.
+_NOT_CODE = frozenset(
+    "__init__.py build.py cpu.py disk.py driver.py entry.py errors.py library.py settings.py threads.py".split()
+)
+
+
+@dataclass(frozen=True)
+class BuiltKernel:
+    """A kernel that can be called at `address`.
+
+    Parameters
+    ----------
+    key
+        Hash of all that shaped the code.
+    symbol
+        Name of the C function.
+    address
+        Where it is.
+    source
+        Text it was made from (for a hand-written kernel: its name and dtypes).
+    seconds
+        Time that this process spent on it.
+    origin
+        "compiled", "disk", or "memory" if an earlier call of this process had built it.
+    """
+
+    key: str
+    symbol: str
+    address: int
+    source: str
+    seconds: float
+    origin: str
+
+
+@dataclass
+class Counters:
+    """How many kernels this process compiled, loaded from disk, or had already, and the seconds spent."""
+
+    compiled: int = 0
+    loaded_from_disk: int = 0
+    memory_hits: int = 0
+    seconds: float = 0.0
+    _lock: Lock = field(default_factory=Lock, repr=False, compare=False)
+
+    def add(self, kernel: BuiltKernel) -> None:
+        """Count one kernel by its origin."""
+        name = {"compiled": "compiled", "disk": "loaded_from_disk", "memory": "memory_hits"}[kernel.origin]
+        with self._lock:
+            setattr(self, name, getattr(self, name) + 1)
+            if kernel.origin != "memory":
+                self.seconds += kernel.seconds
+
+    def reset(self) -> None:
+        """Set all counts to zero."""
+        with self._lock:
+            self.compiled = self.loaded_from_disk = self.memory_hits = 0
+            self.seconds = 0.0
+
+
+counters = Counters()
+
+_LOG = logging.getLogger("numgrad")
+_lock = Lock()
+_built: dict[str, BuiltKernel] = {}
+_building: dict[str, Lock] = {}
+
+
+def build_source(source: str, *, namespace_name: str = "prelude", requires: tuple[str, ...] = ()) -> BuiltKernel:
+    """Build a kernel from the text of `def kernel(args, lo, hi)`.
+
+    Parameters
+    ----------
+    source
+        Python text that defines a function called `kernel`; it may use the names of the namespace and nothing else.
+    namespace_name
+        Module of this package whose `namespace()` gives those names.
+    requires
+        External routines that the text calls, such as `("blas:dgemm",)`.
+
+    Returns
+    -------
+    BuiltKernel
+        Callable as `void (int64 *args, int64 lo, int64 hi)`.
+
+    Raises
+    ------
+    KernelBuildError
+        If the text does not compile; the message holds Numba's reason and the source.
+    """
+    key = _key("source", namespace_name, source, *requires)
+
+    def function(symbol: str) -> Callable[..., None]:
+        return _define(source, symbol, import_module(f"numgrad_kernels.{namespace_name}").namespace())
+
+    return _build(key, source, f"generated kernel\n{source}\n", function, lambda: requires)
+
+
+def build_library(name: str, dtypes: tuple[str, ...]) -> BuiltKernel:
+    """Build the hand-written kernel `name` for these dtypes.
+
+    Parameters
+    ----------
+    name
+        Name under which `library.library` registered it.
+    dtypes
+        NumPy dtype names, as its factory takes them.
+
+    Raises
+    ------
+    KernelBuildError
+        If there is no such kernel, or it does not compile for these dtypes.
+    """
+    import numpy
+
+    key = _key("library", name, *dtypes)
+    title = f"library kernel {name}({', '.join(dtypes)})"
+
+    def function(symbol: str) -> Callable[..., None]:
+        return library.find(name).factory(*(numpy.dtype(dtype) for dtype in dtypes))
+
+    return _build(key, title, title, function, lambda: library.find(name).requires(dtypes))
+
+
+def _build(
+    key: str,
+    source: str,
+    title: str,
+    function: Callable[[str], Callable[..., None]],
+    requires: Callable[[], tuple[str, ...]],
+) -> BuiltKernel:
+    """The kernel with this key from memory, else from disk, else compiled; at most one thread builds a key."""
+    found = _built.get(key)
+    if found is None:
+        with _one_builder(key):
+            found = _built.get(key)
+            if found is None:
+                started = time.perf_counter()
+                symbol = f"ng_{key[:16]}"
+                address = _load_from_disk(key, symbol)
+                origin = "compiled" if address is None else "disk"
+                if address is None:
+                    for routine in requires():
+                        engine.blas_symbol(routine)
+                    address = _compile(key, compile_kernel(function(symbol), symbol, title))
+                kernel = BuiltKernel(key, symbol, address, source, time.perf_counter() - started, origin)
+                _built[key] = BuiltKernel(key, symbol, address, source, kernel.seconds, "memory")
+                counters.add(kernel)
+                return kernel
+    counters.add(found)
+    return found
+
+
+@contextmanager
+def _one_builder(key: str) -> Iterator[None]:
+    """Let one thread at a time build this key; different keys do not wait for each other here."""
+    with _lock:
+        lock = _building.setdefault(key, Lock())
+    with lock:
+        yield
+    with _lock:
+        _building.pop(key, None)
+
+
+def _load_from_disk(key: str, symbol: str) -> int | None:
+    """Address of the cached kernel, or None if there is none or it cannot be linked here."""
+    entry = disk.load(key)
+    if entry is None or symbol not in entry.symbols:
+        return None
+    try:
+        return engine.load_object(entry.code, (symbol,), entry.needs)[symbol]
+    except KernelBuildError as error:
+        _LOG.info("kernel cache: %s", error)
+        return None
+
+
+def _compile(key: str, compiled: KernelObject) -> int:
+    """Link freshly compiled code and put it on disk."""
+    address = engine.load_object(compiled.code, (compiled.symbol,), compiled.needs)[compiled.symbol]
+    disk.store(disk.Entry(key, (compiled.symbol,), compiled.needs, compiled.code))
+    return address
+
+
+def build_ir(text: str, symbols: tuple[str, ...]) -> dict[str, int]:
+    """Addresses of the functions in a hand-written LLVM IR text, from disk if it was compiled before."""
+    key = _key("ir", text, *symbols)
+    with _one_builder(key):
+        entry = disk.load(key)
+        if entry is not None and entry.symbols == symbols:
+            return engine.load_object(entry.code, symbols, entry.needs)
+        code, _ = engine.emit_object(text)
+        addresses = engine.load_object(code, symbols)
+        disk.store(disk.Entry(key, symbols, engine.undefined_symbols(code), code))
+        return addresses
+
+
+def _define(source: str, symbol: str, names: dict[str, object]) -> Callable[..., None]:
+    """Run the text, with its lines known to tracebacks and debuggers, and return its function `kernel`."""
+    filename = f"<numgrad kernel {symbol}>"
+    linecache.cache[filename] = (len(source), None, source.splitlines(keepends=True), filename)
+    try:
+        exec(compile(source, filename, "exec"), names)
+        function = names["kernel"]
+    except (SyntaxError, KeyError, NameError) as error:
+        raise KernelBuildError(f"generated kernel is not a definition of kernel(args, lo, hi): {error}\n{source}") from error
+    function.__name__ = function.__qualname__ = symbol  # type: ignore[attr-defined]
+    return function  # type: ignore[return-value]
+
+
+@cache
+def _fingerprint() -> bytes:
+    """Hash of what shapes code besides the kernel's own text: this package, the compilers, the processor."""
+    root = Path(__file__).parent
+    digest = hashlib.sha256()
+    for file in sorted(root.rglob("*.py")):
+        if file.parent != root or file.name not in _NOT_CODE:
+            digest.update(str(file.relative_to(root)).encode() + b"\0" + file.read_bytes() + b"\0")
+    for part in (version("numba"), version("llvmlite"), cpu_name(), feature_string()):
+        digest.update(part.encode() + b"\0")
+    return digest.digest()
+
+
+def _key(*parts: str) -> str:
+    """Key of a kernel: hash of its own parts, the fingerprint, and the kind of vector mathematics."""
+    digest = hashlib.sha256(_fingerprint())
+    for part in (settings.vector_math, *parts):
+        encoded = part.encode()
+        digest.update(b"%d:" % len(encoded) + encoded)
+    return digest.hexdigest()
