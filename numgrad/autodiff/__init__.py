@@ -1,0 +1,1 @@
+"""The derivative floor: reverse and forward builders, aggregation, and what derives from them."""

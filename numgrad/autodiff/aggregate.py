@@ -1,0 +1,139 @@
+"""How several cotangent terms of one tensor are summed: the strategies, and the pure function that chooses one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from numgrad.errors import at, user_line
+from numgrad.graph.core import Tensor, apply
+
+__all__ = ["AggregationMethod", "Facts", "choose", "make_sum"]
+
+
+class AggregationMethod:
+    """Names for the ways in which gradient terms are summed.
+
+    ``ADD_N`` (and ``DEFAULT``): one n-ary sum, one pass over all terms. ``TREE``: balanced pairwise sums, depth log n, so that the
+    rounding error grows with log n. ``ACCUMULATE``: a running sum, so that two terms are alive at a time. ``AUTO``: chosen from the
+    number and size of the terms. ``EXPERIMENTAL_TREE`` and ``EXPERIMENTAL_ACCUMULATE_N`` are the names of the TensorFlow contract for TREE
+    and ACCUMULATE.
+
+    Examples
+    --------
+    >>> import numgrad as ng
+    >>> with ng.Graph().as_default():
+    ...     x = ng.placeholder(ng.float64, ())
+    ...     g, = ng.gradients(x * x + ng.sin(x), x, aggregation_method=ng.AggregationMethod.TREE)
+    >>> float(ng.run(g, {x: 0.0}))
+    1.0
+    """
+
+    ADD_N = 0
+    DEFAULT = 0
+    EXPERIMENTAL_TREE = 1
+    EXPERIMENTAL_ACCUMULATE_N = 2
+    TREE = 3
+    ACCUMULATE = 4
+    AUTO = 5
+
+
+_NAMES = {0: "ADD_N", 1: "TREE", 2: "ACCUMULATE", 3: "TREE", 4: "ACCUMULATE", 5: "AUTO"}
+
+# Measured by perf/bench_aggregate.py: with fewer terms than this the n-ary sum is one fused pass and never loses; with
+# more, or with more bytes than the second bound, keeping all terms alive costs memory traffic that a running sum saves.
+ADD_N_TERMS = 16
+ADD_N_BYTES = 1 << 27
+TREE_TERMS = 4096
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known about a sum: how many terms, bytes a term (None: unknown), whether floating point."""
+
+    terms: int
+    bytes: int | None
+    inexact: bool
+    method: int
+
+
+def choose(facts: Facts) -> str:
+    """The strategy, ``"ADD_N"``, ``"TREE"`` or ``"ACCUMULATE"``, for a sum with these facts; pure."""
+    name = _NAMES[facts.method]
+    if name != "AUTO":
+        return name
+    if facts.terms <= ADD_N_TERMS:
+        return "ADD_N"
+    if facts.bytes is not None and facts.terms * facts.bytes > ADD_N_BYTES:
+        return "ACCUMULATE"
+    if facts.inexact and facts.terms >= TREE_TERMS:
+        return "TREE"
+    return "ADD_N" if facts.bytes is not None and facts.bytes <= 8 else "ACCUMULATE"
+
+
+def check_method(method: Any) -> int:
+    """A valid aggregation constant (None is the default); ValueError lists the accepted ones."""
+    if method is None:
+        return AggregationMethod.DEFAULT
+    if isinstance(method, bool) or not isinstance(method, int) or method not in _NAMES:
+        raise ValueError(f"aggregation_method: got {method!r}, wanted None or a constant of AggregationMethod: ADD_N, DEFAULT, "
+                         f"EXPERIMENTAL_TREE, EXPERIMENTAL_ACCUMULATE_N, TREE, ACCUMULATE, AUTO{at(user_line())}")
+    return method
+
+
+class Sum(Protocol):
+    """A sum under way: terms come one by one; `total` closes it."""
+
+    def add(self, term: Tensor) -> None: ...
+    def total(self) -> Tensor: ...
+
+
+class _AllTerms:
+    """Keeps the terms; sums them when asked, as one n-ary node or as a balanced tree."""
+
+    def __init__(self, tree: bool) -> None:
+        self.terms: list[Tensor] = []
+        self.tree = tree
+
+    def add(self, term: Tensor) -> None:
+        self.terms.append(term)
+
+    def total(self) -> Tensor:
+        return add_tree(self.terms) if self.tree else add_n(self.terms)
+
+
+class _Running:
+    """Adds every term as it comes."""
+
+    def __init__(self) -> None:
+        self.sum: Tensor | None = None
+
+    def add(self, term: Tensor) -> None:
+        self.sum = term if self.sum is None else apply("add", self.sum, term)
+
+    def total(self) -> Tensor:
+        assert self.sum is not None
+        return self.sum
+
+
+def make_sum(facts: Facts) -> Sum:
+    """An empty sum of the kind that `choose` picks."""
+    strategy = choose(facts)
+    return _Running() if strategy == "ACCUMULATE" else _AllTerms(strategy == "TREE")
+
+
+def add_n(terms: Sequence[Tensor]) -> Tensor:
+    """One n-ary sum; a single term is returned as it is."""
+    if len(terms) == 1:
+        return terms[0]
+    return apply("add", *terms) if len(terms) == 2 else apply("add_n", *terms)
+
+
+def add_tree(terms: Sequence[Tensor]) -> Tensor:
+    """Balanced pairwise sum."""
+    level = list(terms)
+    while len(level) > 1:
+        paired = [apply("add", a, b) for a, b in zip(level[::2], level[1::2], strict=False)]
+        level = paired + ([level[-1]] if len(level) % 2 else [])
+    return level[0]

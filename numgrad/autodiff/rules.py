@@ -1,0 +1,106 @@
+"""Apply one op's reverse rule, and check what it returns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from numgrad.errors import GradientError, at
+from numgrad.graph.core import Operation, Tensor, apply, as_tensor, source_line
+from numgrad.ops.kinds import cast_to, masking, times
+from numgrad.types import same_shape, same_size, show_shape
+
+__all__ = ["pull", "refuse", "scaled", "sum_to"]
+
+
+def sum_to(cotangent: Tensor, like: Tensor) -> Tensor:
+    """Undo broadcasting: sum a cotangent over the axes along which `like` was broadcast."""
+    target, shape = like.spec.shape, cotangent.spec.shape
+    if same_shape(shape, target):
+        return cotangent
+    lead = len(shape) - len(target)
+    axes = tuple(range(lead)) + tuple(
+        lead + i for i, d in enumerate(target)
+        if isinstance(d, int) and d == 1 and not same_size(shape[lead + i], 1))
+    result = apply("sum", cotangent, axes=axes) if axes else cotangent
+    return result if same_shape(result.spec.shape, target) else apply("reshape", result, shape=target)
+
+
+def _conjugated(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return apply("conj", value) if value.dtype.kind == "c" else value
+    return value.conjugate() if isinstance(value, complex) else value
+
+
+def _elementwise_vjp(op: Operation, cotangent: Tensor, needed: Sequence[bool]) -> list[Tensor | None]:
+    partials = op.record.partials
+    assert partials is not None
+    result: list[Tensor | None] = []
+    for need, partial in zip(needed, partials, strict=True):
+        if not need or partial is None:
+            result.append(None)
+            continue
+        factor = partial(op.outputs[0], *op.inputs, **op.attrs)
+        result.append(scaled(cotangent, _conjugated(factor)) if factor is not None else None)
+    return result
+
+
+def scaled(term: Tensor, factor: Any) -> Tensor:
+    """``term * factor`` in a derivative rule; -1 becomes a negation."""
+    if isinstance(factor, (int, float)) and factor == -1:
+        return apply("negative", term)
+    return times(term, factor)
+
+
+def pull(op: Operation, cotangents: Sequence[Tensor | None], needed: Sequence[bool], masked: bool,
+         override: Callable[..., Any] | None = None) -> list[Tensor | None]:
+    """The cotangents of an op's inputs from those of its outputs; checked for count, shape and dtype.
+
+    `needed[i]` false spares the work for input i. `masked`: the cotangents may be exact zeros where nothing took part.
+    """
+    record = op.record
+    before, masking.active = masking.active, masked
+    try:
+        with source_line(op.where):
+            if override is not None:
+                given = override(op, *cotangents)
+            elif record.partials is not None:
+                assert cotangents[0] is not None
+                given = _elementwise_vjp(op, cotangents[0], needed)
+            elif record.vjp is not None:
+                given = record.vjp(op, cotangents)
+            else:
+                given = [None] * len(op.inputs)
+            if not isinstance(given, (list, tuple)):
+                given = [given]
+            if len(given) != len(op.inputs):
+                raise ValueError(f"{op.type}: its derivative rule returned {len(given)} gradients for {len(op.inputs)} inputs of "
+                                 f"{op.name}{at(op.where)}")
+            return [_checked(op, i, g) if n else None for i, (g, n) in enumerate(zip(given, needed, strict=True))]
+    finally:
+        masking.active = before
+
+
+def _checked(op: Operation, index: int, given: Any) -> Tensor | None:
+    if given is None:
+        return None
+    tensor = op.inputs[index]
+    gradient = as_tensor(given)
+    if op.record.kind == "elementwise":
+        gradient = sum_to(gradient, tensor)
+    if not same_shape(gradient.spec.shape, tensor.spec.shape):
+        raise ValueError(f"{op.type}: its derivative rule returned shape {show_shape(gradient.shape)} for input {index} of "
+                         f"{op.name}, wanted {show_shape(tensor.shape)}{at(op.where)}")
+    if gradient.dtype != tensor.dtype:
+        if gradient.dtype.kind not in "fc":
+            raise TypeError(f"{op.type}: its derivative rule returned {gradient.dtype} for input {index} of {op.name}, wanted "
+                            f"{tensor.dtype}{at(op.where)}")
+        gradient = cast_to(gradient, tensor.dtype)
+    return gradient
+
+
+def refuse(op: Operation) -> GradientError:
+    """The error for an op on the path that has no rule."""
+    return GradientError(f"no gradient is defined for operation {op.name!r} of type {op.type!r}{at(op.where)}; register one with "
+                         f"ng.RegisterGradient({op.type!r}), declare ng.NotDifferentiable({op.type!r}), or cut the path with "
+                         f"ng.stop_gradient")

@@ -1,0 +1,539 @@
+"""Tensors, operations and graphs, and the one way to make them: `apply`."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from numgrad.errors import DtypeError, GraphError, ShapeError, SourceLine, at, user_line
+from numgrad.graph.records import OPS, OpRecord
+from numgrad.types import Dim, Shape, ShapeEnv, Size, Spec, as_dtype, canonical_shape, dim_value, show_shape
+
+__all__ = [
+    "Graph",
+    "Operation",
+    "Tensor",
+    "apply",
+    "as_tensor",
+    "control_dependencies",
+    "current_graph",
+    "device",
+    "name_scope",
+    "placeholder",
+]
+
+_NO_ATTRS: dict[str, Any] = {}
+
+
+class _State(threading.local):
+    """What is in force in this thread: default graphs, devices, control inputs, eager scopes."""
+
+    def __init__(self) -> None:
+        self.graphs: list[Graph] = []
+        self.devices: list[str] = []
+        self.controls: list[tuple[Operation, ...]] = []
+        self.lines: list[SourceLine | None] = []
+        self.recorders: list[Callable[[OpRecord, tuple[Tensor, ...], tuple[Tensor, ...], dict[str, Any]], None]] = []
+
+
+_state = _State()
+
+
+class Operation:
+    """A node of a graph: what is computed, from which tensors, and where the user asked for it.
+
+    Examples
+    --------
+    >>> import numgrad as ng
+    >>> with ng.Graph().as_default():
+    ...     y = ng.exp(ng.placeholder(ng.float64, (3,)))
+    >>> y.op.type, y.op.name, len(y.op.inputs)
+    ('exp', 'exp', 1)
+    """
+
+    __slots__ = ("attrs", "control_inputs", "device", "dynamic", "graph", "inputs", "name", "number", "outputs",
+                 "record", "where")
+
+    def __init__(self, record: OpRecord, inputs: tuple[Tensor, ...], attrs: dict[str, Any], name: str, graph: Graph,
+                 number: int, where: SourceLine | None) -> None:
+        self.record, self.inputs, self.attrs = record, inputs, attrs
+        self.name, self.graph, self.number, self.where = name, graph, number, where
+        self.outputs: tuple[Tensor, ...] = ()
+        self.control_inputs: tuple[Operation, ...] = ()
+        self.device = ""
+        self.dynamic = any(_has_size(value) for value in attrs.values()) if attrs else False
+
+    @property
+    def type(self) -> str:
+        """The op's name in the op table."""
+        return self.record.name
+
+    def __repr__(self) -> str:
+        return f"<numgrad.Operation {self.name!r} type={self.type}>"
+
+
+class Tensor:
+    """An array of the library: a node's output in a graph, or a NumPy value outside of one.
+
+    Attributes
+    ----------
+    dtype : numpy.dtype
+    shape : tuple
+        Integers, and sizes that are known only when the program runs.
+
+    Examples
+    --------
+    >>> import numgrad as ng
+    >>> t = ng.asarray([1.0, 2.0])
+    >>> (t * t).numpy()
+    array([1., 4.])
+    """
+
+    __slots__ = ("__weakref__", "_value", "dtype", "index", "op", "shape")
+    __array_priority__ = 100.0
+
+    def __init__(self, dtype: np.dtype[Any], shape: Shape, op: Operation | None = None, index: int = 0,
+                 value: np.ndarray[Any, Any] | None = None) -> None:
+        self.dtype, self.shape, self.op, self.index, self._value = dtype, shape, op, index, value
+
+    @property
+    def graph(self) -> Graph | None:
+        """The graph that this tensor is a node of; None for an eager one."""
+        return self.op.graph if self.op is not None else None
+
+    @property
+    def name(self) -> str:
+        """``op name:output index`` in a graph; an error for an eager tensor."""
+        if self.op is None:
+            raise GraphError(f"an eager tensor has no name{at(user_line())}")
+        return f"{self.op.name}:{self.index}"
+
+    @property
+    def device(self) -> str:
+        """The device label under which the tensor's op was made."""
+        return self.op.device if self.op is not None else ""
+
+    @property
+    def ndim(self) -> int:
+        """The number of axes."""
+        return len(self.shape)
+
+    @property
+    def size(self) -> Dim:
+        """The number of elements."""
+        total: Dim = 1
+        for dim in self.shape:
+            total = total * dim
+        return total
+
+    @property
+    def spec(self) -> Spec:
+        """The dtype and shape."""
+        return Spec(self.dtype, canonical_shape(self.shape))
+
+    def numpy(self) -> np.ndarray[Any, Any]:
+        """The NumPy value of an eager tensor; GraphError for a symbolic one."""
+        if self._value is None:
+            raise GraphError(f"{self!r} is a node of a graph and has no value; use ng.run or ng.compile"
+                             f"{at(user_line())}")
+        return self._value
+
+    def __repr__(self) -> str:
+        if self._value is not None:
+            return f"ng.asarray({np.array2string(self._value, separator=', ')}, dtype={self.dtype})"
+        return f"<numgrad.Tensor {self.name!r} shape={show_shape(self.shape)} dtype={self.dtype}>"
+
+    def __hash__(self) -> int:
+        return id(self)
+
+    # -- what a traced value cannot do
+    def _concrete(self, what: str, instead: str) -> np.ndarray[Any, Any]:
+        if self._value is not None:
+            return self._value
+        made = at(self.op.where if self.op is not None else None)
+        raise DtypeError(f"{what} of a traced value {self!r} made{made}: it is known only when the program runs; "
+                         f"{instead}{at(user_line())}")
+
+    def __bool__(self) -> bool:
+        return bool(self._concrete("the truth value", "use ng.where or ng.cond, or mark the argument as static"))
+
+    def __int__(self) -> int:
+        return int(self._concrete("int()", "use ng.cast(x, ng.int64), or pass the number as a static Python argument"))
+
+    def __index__(self) -> int:
+        value = self._concrete("an index or a count",
+                               "use ng.take, indexing with tensors, or a static Python argument")
+        return value.item().__index__()  # type: ignore[no-any-return]
+
+    def __float__(self) -> float:
+        return float(self._concrete("float()", "keep it as a tensor (ng.* and np.* functions take it)"))
+
+    def __complex__(self) -> complex:
+        return complex(self._concrete("complex()", "keep it as a tensor"))
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
+        value = self._concrete("a NumPy array", "use the ng.* function of the same name, or np.* functions that "
+                                                "numgrad implements")
+        result = value.astype(dtype) if dtype is not None else value
+        return result.copy() if copy else result
+
+    def __len__(self) -> int:
+        if not self.shape:
+            raise DtypeError(f"len() of a 0-d tensor{at(user_line())}")
+        return int(self.shape[0])
+
+
+class Graph:
+    """A growing list of operations; it keeps the identity of everything that the user makes.
+
+    Examples
+    --------
+    >>> import numgrad as ng
+    >>> with ng.Graph().as_default() as g:
+    ...     x = ng.placeholder(ng.float64, ("n",), name="x")
+    ...     y = ng.sum(x * x)
+    >>> float(ng.run(y, {x: [1.0, 2.0, 3.0]}))
+    14.0
+    """
+
+    def __init__(self) -> None:
+        self.operations: list[Operation] = []
+        self.sizes = ShapeEnv()
+        self.lock = threading.RLock()
+        self.captured: dict[int, tuple[Tensor, Tensor]] = {}
+        self._names: dict[str, int] = {}
+        self._scope = ""
+
+    @contextmanager
+    def as_default(self) -> Iterator[Graph]:
+        """Make this the graph that operations go into, within a ``with`` block and this thread."""
+        _state.graphs.append(self)
+        try:
+            yield self
+        finally:
+            _state.graphs.pop()
+
+    def unique_name(self, base: str) -> str:
+        """`base` under the current name scope, with a number when it is taken."""
+        full = self._scope + base
+        count = self._names.get(full)
+        if count is None:
+            self._names[full] = 1
+            return full
+        while True:
+            candidate = f"{full}_{count}"
+            count += 1
+            if candidate not in self._names:
+                break
+        self._names[full] = count
+        self._names[candidate] = 1
+        return candidate
+
+    def add(self, record: OpRecord, inputs: tuple[Tensor, ...], attrs: dict[str, Any],
+            specs: Sequence[Spec], name: str | None = None) -> Operation:
+        """Append one operation whose outputs have `specs`."""
+        where = _state.lines[-1] if _state.lines else user_line()
+        with self.lock:
+            operation = Operation(record, inputs, attrs, self.unique_name(name or record.name), self,
+                                  len(self.operations), where)
+            operation.outputs = tuple(
+                Tensor(spec.dtype, spec.shape, operation, i) for i, spec in enumerate(specs))
+            if _state.controls:
+                operation.control_inputs = tuple(
+                    c for group in _state.controls for c in group if c.graph is self)
+            if _state.devices:
+                operation.device = _state.devices[-1]
+            self.operations.append(operation)
+        return operation
+
+    def constant(self, value: np.ndarray[Any, Any], name: str | None = None) -> Tensor:
+        """A constant node that holds a copy of `value`."""
+        value = np.array(value, order="C")
+        value.flags.writeable = False
+        return self.add(OPS["constant"], (), {"value": value}, (Spec(value.dtype, value.shape),), name).outputs[0]
+
+    def capture(self, tensor: Tensor) -> Tensor:
+        """The node that stands for an eager tensor in this graph (one for each eager tensor)."""
+        found = self.captured.get(id(tensor))
+        if found is None:
+            assert tensor._value is not None
+            found = (tensor, self.constant(tensor._value))
+            self.captured[id(tensor)] = found
+        return found[1]
+
+    def __repr__(self) -> str:
+        return f"<numgrad.Graph with {len(self.operations)} operations>"
+
+
+def current_graph() -> Graph | None:
+    """The innermost default graph of this thread, or None."""
+    return _state.graphs[-1] if _state.graphs else None
+
+
+@contextmanager
+def name_scope(name: str) -> Iterator[str]:
+    """Prefix the names of operations made inside with ``name/``.
+
+    Parameters
+    ----------
+    name : str
+        The prefix; made unique in the graph. Outside a graph it has no effect.
+
+    Examples
+    --------
+    >>> import numgrad as ng
+    >>> with ng.Graph().as_default():
+    ...     x = ng.placeholder(ng.float64, ())
+    ...     with ng.name_scope("layer"):
+    ...         y = ng.tanh(x)
+    >>> y.op.name
+    'layer/tanh'
+    """
+    graph = current_graph()
+    if graph is None:
+        yield name + "/"
+        return
+    with scope_in(graph, name) as full:
+        yield full
+
+
+@contextmanager
+def scope_in(graph: Graph, name: str) -> Iterator[str]:
+    """`name_scope` in a given graph."""
+    before = graph._scope
+    graph._scope = graph.unique_name(name) + "/"
+    try:
+        yield graph._scope
+    finally:
+        graph._scope = before
+
+
+@contextmanager
+def device(label: str) -> Iterator[None]:
+    """Label the operations made inside with a device.
+
+    Parameters
+    ----------
+    label : str
+        Any text, such as ``"cpu:0"``; "" removes the label.
+
+    Examples
+    --------
+    >>> import numgrad as ng
+    >>> with ng.Graph().as_default(), ng.device("cpu:1"):
+    ...     y = ng.exp(ng.placeholder(ng.float64, ()))
+    >>> y.device
+    'cpu:1'
+    """
+    _state.devices.append(label)
+    try:
+        yield
+    finally:
+        _state.devices.pop()
+
+
+@contextmanager
+def control_dependencies(ops: Sequence[Operation | Tensor]) -> Iterator[None]:
+    """Make operations made inside run after `ops`.
+
+    Parameters
+    ----------
+    ops : sequence of Operation or Tensor
+
+    Examples
+    --------
+    >>> import numgrad as ng
+    >>> with ng.Graph().as_default():
+    ...     x = ng.placeholder(ng.float64, ())
+    ...     first = ng.exp(x)
+    ...     with ng.control_dependencies([first]):
+    ...         second = ng.sin(x)
+    >>> second.op.control_inputs[0] is first.op
+    True
+    """
+    wanted = []
+    for item in ops:
+        operation = item.op if isinstance(item, Tensor) else item
+        if not isinstance(operation, Operation):
+            raise GraphError(f"control_dependencies: got {item!r}, wanted operations or tensors of a graph"
+                             f"{at(user_line())}")
+        wanted.append(operation)
+    _state.controls.append(tuple(wanted))
+    try:
+        yield
+    finally:
+        _state.controls.pop()
+
+
+@contextmanager
+def source_line(where: SourceLine | None) -> Iterator[None]:
+    """Give operations made inside a fixed source line (gradient ops carry their forward op's)."""
+    _state.lines.append(where)
+    try:
+        yield
+    finally:
+        _state.lines.pop()
+
+
+@contextmanager
+def recorder(record: Callable[[OpRecord, tuple[Tensor, ...], tuple[Tensor, ...], dict[str, Any]], None]) -> Iterator[None]:
+    """Tell `record` about every eager operation made inside, in this thread."""
+    _state.recorders.append(record)
+    try:
+        yield
+    finally:
+        _state.recorders.remove(record)
+
+
+def placeholder(dtype: Any, shape: Sequence[Dim | str | None] | None = None, name: str | None = None) -> Tensor:
+    """An input of the current graph, given a value when the graph runs.
+
+    Parameters
+    ----------
+    dtype : data type
+    shape : sequence of int, None or str
+        Sizes; None is an unknown size, a name is an unknown size that is the same wherever the name stands in the graph. The
+        number of axes must be known.
+    name : str, optional
+
+    Returns
+    -------
+    Tensor
+
+    Raises
+    ------
+    GraphError
+        Outside a graph.
+    ShapeError
+        When the rank is not given or a size is negative.
+
+    Examples
+    --------
+    >>> import numgrad as ng
+    >>> with ng.Graph().as_default():
+    ...     x = ng.placeholder(ng.float32, (None, 3), name="x")
+    >>> x.ndim, x.shape[1], x.name
+    (2, 3, 'x:0')
+    """
+    graph = current_graph()
+    if graph is None:
+        raise GraphError(f"placeholder: there is no graph here; use `with ng.Graph().as_default():`{at(user_line())}")
+    if shape is None:
+        raise ShapeError(f"placeholder: the number of axes must be known; give a tuple, with None for each unknown size "
+                         f"(() is a scalar){at(user_line())}")
+    sizes: list[Dim] = []
+    for dim in (shape,) if isinstance(shape, (int, str)) else shape:
+        if dim is None:
+            sizes.append(graph.sizes.fresh())
+        elif isinstance(dim, str):
+            sizes.append(graph.sizes.fresh(dim))
+        elif isinstance(dim, Size):
+            sizes.append(dim)
+        else:
+            if int(dim) < 0:
+                raise ShapeError(f"placeholder: negative size {dim}{at(user_line())}")
+            sizes.append(int(dim))
+    spec = Spec(as_dtype(dtype), tuple(sizes))
+    return graph.add(OPS["placeholder"], (), {}, (spec,), name).outputs[0]
+
+
+def as_tensor(value: Any, dtype: Any = None) -> Tensor:
+    """`value` as a tensor: unchanged if it is one, else its NumPy value (an eager tensor)."""
+    if isinstance(value, Tensor):
+        if dtype is not None and value.dtype != dtype:
+            return apply("cast", value, dtype=as_dtype(dtype))
+        return value
+    if isinstance(value, Size):
+        value = value.tensor()
+        return as_tensor(value, dtype) if dtype is not None else value  # type: ignore[no-any-return]
+    try:
+        array = np.asarray(value, dtype=dtype)
+    except (ValueError, TypeError) as error:
+        if _holds_tensor(value):
+            return _stack_nested(value, dtype)
+        raise DtypeError(f"cannot make an array of {type(value).__name__}: {error}{at(user_line())}") from error
+    if array.dtype == object and _holds_tensor(value):
+        return _stack_nested(value, dtype)
+    wanted = as_dtype(array.dtype)
+    if array.dtype != wanted:
+        array = array.astype(wanted)
+    return Tensor(array.dtype, array.shape, None, 0, array)
+
+
+def _holds_tensor(value: Any) -> bool:
+    return isinstance(value, (Tensor, Size)) or (
+        isinstance(value, (list, tuple)) and any(_holds_tensor(v) for v in value))
+
+
+def _stack_nested(value: Any, dtype: Any) -> Tensor:
+    if isinstance(value, (list, tuple)):
+        parts = [as_tensor(v, dtype) for v in value]
+        common = np.result_type(*(p.dtype for p in parts))
+        return apply("stack", *(as_tensor(p, common) for p in parts), axis=0)
+    return as_tensor(value, dtype)
+
+
+def _has_size(value: Any) -> bool:
+    return isinstance(value, Size) or (isinstance(value, tuple) and any(_has_size(v) for v in value))
+
+
+def resolve(attrs: dict[str, Any], values: Any) -> dict[str, Any]:
+    """Attributes with every unknown size replaced by its value."""
+    return {k: _resolve_value(v, values) for k, v in attrs.items()}
+
+
+def _resolve_value(value: Any, values: Any) -> Any:
+    if isinstance(value, Size):
+        return dim_value(value, values)
+    if isinstance(value, tuple) and _has_size(value):
+        return tuple(_resolve_value(v, values) for v in value)
+    return value
+
+
+def _graph_of(inputs: Sequence[Tensor], name: str) -> Graph | None:
+    graph = None
+    for tensor in inputs:
+        if tensor.op is not None and tensor._value is None:
+            own = tensor.op.graph
+            if graph is None:
+                graph = own
+            elif own is not graph:
+                raise GraphError(f"{name}: inputs are of two different graphs; all must be from the same graph"
+                                 f"{at(user_line())}")
+    if graph is None and _state.graphs:
+        graph = _state.graphs[-1]
+    return graph
+
+
+def apply_all(name: str, *inputs: Tensor, op_name: str | None = None, **attrs: Any) -> tuple[Tensor, ...]:
+    """Make the operation `name` of the op table and return all its outputs.
+
+    In a graph a node is added; outside one the NumPy meaning is evaluated at once. Inputs must be tensors; the public
+    functions convert and promote before they come here.
+    """
+    record = OPS[name]
+    graph = _graph_of(inputs, name)
+    specs = record.infer([t.spec for t in inputs], attrs)
+    if graph is not None:
+        nodes = tuple([t if t._value is None else graph.capture(t) for t in inputs])
+        return graph.add(record, nodes, attrs, specs, op_name).outputs
+    if any(_has_size(value) for value in attrs.values()):
+        raise GraphError(f"{name}: a size that is known only when a program runs was used outside its graph"
+                         f"{at(user_line())}")
+    with np.errstate(all="ignore"):
+        result = record.evaluate(*[t._value for t in inputs], **attrs)
+    values = result if isinstance(result, tuple) else (result,)
+    outputs = tuple([Tensor(s.dtype, np.shape(v), None, i, np.asarray(v, dtype=s.dtype))
+                     for i, (s, v) in enumerate(zip(specs, values, strict=True))])
+    for recorded in _state.recorders:
+        recorded(record, tuple(inputs), outputs, attrs)
+    return outputs
+
+
+def apply(name: str, *inputs: Tensor, op_name: str | None = None, **attrs: Any) -> Tensor:
+    """`apply_all` for operations with one output."""
+    return apply_all(name, *inputs, op_name=op_name, **attrs)[0]

@@ -1,0 +1,63 @@
+"""Iterative walks over graphs: what lies between tensors, who consumes what, and a stable order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+from numgrad.graph.core import Operation, Tensor
+
+__all__ = ["ancestors", "between", "consumers"]
+
+
+def ancestors(tensors: Iterable[Tensor], stop: Callable[[Tensor], bool] | None = None) -> list[Operation]:
+    """The operations that `tensors` depend on, in the order in which they were made.
+
+    `stop(tensor)` true means that the tensor's own operation is not entered.
+    """
+    seen: set[Operation] = set()
+    stack = [t for t in tensors if t.op is not None]
+    while stack:
+        tensor = stack.pop()
+        op = tensor.op
+        if op is None or op in seen or (stop is not None and stop(tensor)):
+            continue
+        seen.add(op)
+        stack.extend(op.inputs)
+        for control in op.control_inputs:
+            if control not in seen and control.outputs:
+                stack.append(control.outputs[0])
+    return sorted(seen, key=lambda op: op.number)
+
+
+def consumers(operations: Iterable[Operation]) -> dict[Tensor, list[Operation]]:
+    """For each tensor, the operations among `operations` that read it."""
+    readers: dict[Tensor, list[Operation]] = {}
+    for op in operations:
+        for tensor in op.inputs:
+            readers.setdefault(tensor, []).append(op)
+    return readers
+
+
+def between(ys: Sequence[Tensor], xs: Sequence[Tensor], crosses: Callable[[Tensor], bool],
+            stopped: frozenset[Operation] = frozenset()) -> tuple[list[Operation], set[Tensor]]:
+    """The operations on paths from `xs` to `ys`, in order, and the tensors that depend on `xs`.
+
+    A path goes only through tensors for which `crosses` is true, and ends at operations in `stopped`.
+    """
+    order = ancestors(ys)
+    reached: set[Tensor] = set(xs)
+    forward: list[Operation] = []
+    for op in order:
+        if op in stopped:
+            continue
+        if any(t in reached and crosses(t) for t in op.inputs):
+            forward.append(op)
+            reached.update(t for t in op.outputs if crosses(t))
+    wanted = {t for t in ys if t in reached}
+    result: list[Operation] = []
+    for op in reversed(forward):
+        if any(t in wanted for t in op.outputs):
+            result.append(op)
+            wanted.update(t for t in op.inputs if t in reached)
+    result.reverse()
+    return result, reached & wanted

@@ -1,0 +1,242 @@
+"""Makers of op records by kind: elementwise, linear, reduction, general; a family states only what is its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from numgrad.errors import DtypeError, ShapeError, at, user_line
+from numgrad.graph.core import Operation, Tensor, apply, apply_all, as_tensor, current_graph
+from numgrad.graph.records import OPS, Library, OpRecord, Regions, View, register
+from numgrad.types import Shape, Size, Spec, as_dtype, broadcast_shapes, kind_name, promote
+
+__all__ = ["cast_to", "define", "elementwise", "infer_same", "normalize_axes", "normalize_axis", "operands", "times"]
+
+Infer = Callable[[Sequence[Spec], Mapping[str, Any]], tuple[Spec, ...]]
+_FLOATS = np.dtype(np.float64)
+
+
+class _Masking:
+    """Whether the cotangent at hand may hold exact zeros for elements that did not take part."""
+
+    active = False
+
+
+masking = _Masking()  # set by the gradient builder under the graph's lock around each rule
+
+
+def times(cotangent: Tensor, factor: Any) -> Tensor:
+    """``cotangent * factor`` for a derivative rule.
+
+    Where the cotangent may be masked (a `where`, a slice, ... lies downstream), ``0 * inf`` and ``0 * nan`` are 0, so
+    that a branch that was not taken leaks no NaN.
+    """
+    if isinstance(factor, (int, float)) and factor == 1:
+        return cotangent
+    value = as_tensor(factor, cotangent.dtype if isinstance(factor, (int, float, complex)) else None)
+    if value.dtype != cotangent.dtype:
+        common = promote(value.dtype, cotangent.dtype)
+        value, cotangent = cast_to(value, common), cast_to(cotangent, common)
+    constant = value.op is None or (value.op.type == "constant")
+    if masking.active and not constant:
+        return apply("multiply_no_nan", value, cotangent)
+    return apply("multiply", cotangent, value)
+
+
+def cast_to(tensor: Tensor, dtype: Any) -> Tensor:
+    """`tensor` itself if it has `dtype`, else a cast of it."""
+    return tensor if tensor.dtype == dtype else apply("cast", tensor, dtype=np.dtype(dtype))
+
+
+def operands(values: Sequence[Any], op: str, *, dtypes: str = "biufc", to_float: bool = False) -> list[Tensor]:
+    """The operands of an elementwise op as tensors of one promoted dtype (Python scalars are weak, NEP 50).
+
+    Parameters
+    ----------
+    values : sequence
+        Tensors, arrays, sizes and Python scalars.
+    op : str
+        Named in errors.
+    dtypes : str
+        Kinds (``"biufc"``) that the op takes; bool is raised to int8 and below by NumPy's own rules where it is not taken.
+    to_float : bool
+        Whether integers and bools become floating point, as in NumPy's `exp`.
+    """
+    weak: list[Any] = []
+    made: list[Any] = []
+    for value in values:
+        if isinstance(value, (bool, int, float, complex)) and not isinstance(value, np.generic):
+            weak.append(value)
+            made.append(value)
+        else:
+            tensor = as_tensor(value)
+            weak.append(tensor.dtype)
+            made.append(tensor)
+    common = promote(*weak)
+    if to_float and common.kind in "biu":
+        # int8 -> float16, int16 -> float32, as NumPy's loops choose
+        common = np.dtype(np.float16) if common.itemsize == 1 else (
+            np.dtype(np.float32) if common.itemsize == 2 else _FLOATS)
+    if common.kind not in dtypes:
+        if common.kind == "b" and "i" in dtypes:
+            common = np.dtype(np.int8)
+        else:
+            wanted = ", ".join(sorted({kind_name(np.dtype(c)) for c in ("?", "i8", "f8", "c16")
+                                       if np.dtype(c).kind in dtypes}))
+            raise DtypeError(f"{op}: got {kind_name(common)} ({common}), wanted {wanted}; use ng.cast{at(user_line())}")
+    result = []
+    for value in made:
+        if isinstance(value, Tensor):
+            result.append(cast_to(value, common))
+        else:
+            try:
+                result.append(as_tensor(np.asarray(value, dtype=common)))
+            except OverflowError as error:
+                raise OverflowError(f"{op}: {error}{at(user_line())}") from error
+    return result
+
+
+def infer_same(op: str, out: str | None = None) -> Infer:
+    """Shape rule of an elementwise op: broadcast; the operands' dtype, or a fixed one (``"bool"``, ``"real"``)."""
+
+    def infer(specs: Sequence[Spec], attrs: Mapping[str, Any]) -> tuple[Spec, ...]:
+        shape = specs[0].shape if len(specs) == 1 else broadcast_shapes([s.shape for s in specs], op)
+        dtype = specs[-1].dtype
+        if out == "bool":
+            dtype = np.dtype(bool)
+        elif out == "real" and dtype.kind == "c":
+            dtype = np.dtype(f"f{dtype.itemsize // 2}")
+        return (Spec(dtype, shape),)
+
+    return infer
+
+
+def elementwise(name: str, numpy: Callable[..., Any], *, partials: tuple[Callable[..., Any] | None, ...] | None = None,
+                arity: int = 1, out: str | None = None, dtypes: str = "biufc", to_float: bool = False,
+                vjp: Any = None, jvp: Any = None, masks: bool = False, smooth: bool = True,
+                domain: tuple[tuple[float, float] | None, ...] = (), public: str | None = None, doc: str = "",
+                infer: Infer | None = None, samples: Any = None, **facts: Any) -> Callable[..., Tensor]:
+    """Enter an elementwise op and return its public function.
+
+    `numpy` is its meaning. `partials[i](y, *inputs, **attrs)` is the partial derivative by input i, written in the
+    library's own ops (None: no derivative); rules never mention broadcasting, the builders undo it. The kernel is the
+    scalar formula of the same name.
+    """
+    record = register(OpRecord(
+        name=name, kind="elementwise", infer=infer or infer_same(name, out), evaluate=numpy, partials=partials, vjp=vjp,
+        jvp=jvp, masks=masks, smooth=smooth, domain=domain, dtypes=dtypes, samples=samples,
+        public=name if public is None else public, doc=doc, facts={"arity": arity, "to_float": to_float, **facts}))
+
+    if arity == 1:
+        def function(x: Any, /) -> Tensor:
+            return apply(name, *operands((x,), name, dtypes=dtypes, to_float=to_float))
+    elif arity == 2:
+        def function(x: Any, y: Any, /) -> Tensor:  # type: ignore[misc]
+            return apply(name, *operands((x, y), name, dtypes=dtypes, to_float=to_float))
+    else:
+        def function(*args: Any) -> Tensor:  # type: ignore[misc]
+            if len(args) != arity:
+                raise TypeError(f"{name}: got {len(args)} arguments, wanted {arity}{at(user_line())}")
+            return apply(name, *operands(args, name, dtypes=dtypes, to_float=to_float))
+    function.__name__ = function.__qualname__ = name
+    function.__doc__ = doc
+    function.__module__ = "numgrad"
+    function.record = record  # type: ignore[attr-defined]
+    return function
+
+
+def define(name: str, kind: str, infer: Infer, evaluate: Callable[..., Any], *, vjp: Any = None, jvp: Any = None,
+           decompose: Any = None, library: Library | None = None, view: View | None = None,
+           regions: Regions | None = None, masks: bool = False, smooth: bool = True, samples: Any = None, public: str = "", doc: str = "", dtypes: str = "biufc",
+           domain: tuple[tuple[float, float] | None, ...] = (), **facts: Any) -> OpRecord:
+    """Enter an op of another kind. For ``kind="linear"`` forward mode applies the op itself to the tangents
+    (missing ones are zeros) unless `jvp` is given."""
+    return register(OpRecord(
+        name=name, kind=kind, infer=infer, evaluate=evaluate, vjp=vjp, jvp=jvp, decompose=decompose, library=library,
+        view=view, regions=regions, masks=masks, smooth=smooth, samples=samples, public=public, doc=doc, dtypes=dtypes, domain=domain,
+        facts=facts))
+
+
+def normalize_axis(axis: Any, ndim: int, op: str) -> int:
+    """A non-negative axis; ShapeError when it is out of range."""
+    number = int(axis)
+    if not -ndim <= number < ndim:
+        raise ShapeError(f"{op}: axis {number} is out of range for {ndim} axes{at(user_line())}")
+    return number % ndim
+
+
+def normalize_axes(axis: Any, ndim: int, op: str) -> tuple[int, ...]:
+    """Sorted non-negative axes; None means all; ShapeError for a repeated or impossible one."""
+    if axis is None:
+        return tuple(range(ndim))
+    given = tuple(axis) if isinstance(axis, (tuple, list)) else (axis,)
+    axes = tuple(sorted(normalize_axis(a, ndim, op) for a in given))
+    if len(set(axes)) != len(axes):
+        raise ShapeError(f"{op}: axis {axis} repeats{at(user_line())}")
+    return axes
+
+
+def shape_argument(shape: Any, op: str) -> Shape:
+    """A user's shape argument: an integer, a size, or a sequence of them."""
+    if isinstance(shape, Tensor):
+        shape = shape.numpy().tolist() if shape.op is None else shape
+        if isinstance(shape, Tensor):
+            raise ShapeError(f"{op}: the shape must be integers and sizes, not a traced tensor; use x.shape{at(user_line())}")
+    items = (shape,) if isinstance(shape, (int, np.integer, Size)) else tuple(shape)
+    return tuple(d if isinstance(d, Size) else int(d) for d in items)
+
+
+def size_as_tensor(size: Size) -> Tensor:
+    """The scalar int64 tensor that holds a size."""
+    return apply("size", value=size)
+
+
+Size.lift = size_as_tensor
+
+define("constant", "constant", lambda specs, attrs: (Spec(attrs["value"].dtype, attrs["value"].shape),),
+       lambda value: value, doc="A fixed array.")
+define("placeholder", "constant", lambda specs, attrs: (), lambda: None, doc="An input of a graph.")
+define("size", "constant", lambda specs, attrs: (Spec(np.dtype(np.int64), ()),), lambda value: np.int64(value),
+       doc="A size of an array, as a scalar.")
+
+
+def make_constant(value: Any, dtype: Any = None, shape: Any = None, name: str | None = None) -> Tensor:
+    """A tensor with a fixed value: a node in a graph, an eager tensor outside of one.
+
+    Parameters
+    ----------
+    value : array_like
+    dtype : data type, optional
+    shape : tuple of int, optional
+        The value is broadcast or reshaped to it.
+    name : str, optional
+
+    Returns
+    -------
+    Tensor
+
+    Examples
+    --------
+    >>> import numgrad as ng
+    >>> ng.constant([1, 2], dtype=ng.float64).numpy()
+    array([1., 2.])
+    """
+    array = np.asarray(value.numpy() if isinstance(value, Tensor) else value, dtype=dtype)
+    array = array.astype(as_dtype(array.dtype), copy=False)
+    if shape is not None:
+        array = np.broadcast_to(array, shape) if array.size == 1 else array.reshape(shape)
+    graph = current_graph()
+    return graph.constant(array, name) if graph is not None else as_tensor(np.array(array))
+
+
+def record_of(name: str) -> OpRecord:
+    """The record of an op of the table."""
+    return OPS[name]
+
+
+def linear_jvp(op: Operation, tangents: Sequence[Tensor | None]) -> list[Tensor | None]:
+    """The jvp of an op that is linear in all its inputs together: the op itself, applied to the tangents."""
+    filled = [t if t is not None else apply("zeros_like", x) for t, x in zip(tangents, op.inputs, strict=True)]
+    return list(apply_all(op.type, *filled, **op.attrs))
