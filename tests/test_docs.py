@@ -55,7 +55,7 @@ def test_readme_shows_a_ten_line_example_and_both_commands_on_the_first_screen()
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     _, code = python_blocks(ROOT / "README.md")[0]
     statements = [line for line in code.splitlines() if line.strip()]
-    assert len(statements) <= 12
+    assert len(statements) <= 10
     assert {"value_and_grad", "hvp", "optimize"} <= set(re.findall(r"\w+", code))
     commands = [match.group(2).strip() for match in FENCE.finditer(text) if match.group(1) == "sh"]
     assert len(commands) == 2 and all("\n" not in command for command in commands)

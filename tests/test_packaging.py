@@ -63,7 +63,8 @@ def test_wheel_holds_packages_types_and_data(setup: configparser.ConfigParser, t
     for name in ("setup.cfg", "pyproject.toml", "README.md", "LICENSE", "numgrad", "kernels"):
         (copy / name).symlink_to(ROOT / name)
     build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"]
-    done = subprocess.run([*build, "--wheel-dir", str(tmp_path), str(copy)], capture_output=True, text=True, timeout=300)
+    build += ["--wheel-dir", str(tmp_path), str(copy)]
+    done = subprocess.run(build, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     (wheel,) = tmp_path.glob("numgrad-*.whl")
     names = set(zipfile.ZipFile(wheel).namelist())

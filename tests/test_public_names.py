@@ -1,4 +1,4 @@
-"""What users type exists under the promised names, and each public function explains itself with an example that runs."""
+"""What users type exists under the promised names, and each public function shows an example that runs."""
 
 from __future__ import annotations
 
@@ -32,14 +32,16 @@ PROMISED = {
         sum prod mean var std max min any all argmax argmin logsumexp count_nonzero
         cumulative_sum cumulative_prod cumsum cumprod
 
-        reshape permute_dims matrix_transpose broadcast_to expand_dims squeeze concat stack unstack split tile repeat flip roll pad
-        take take_along_axis diag tril triu eye arange linspace zeros ones full zeros_like ones_like full_like meshgrid
+        reshape permute_dims matrix_transpose broadcast_to expand_dims squeeze concat stack unstack split tile repeat
+        flip roll pad take take_along_axis diag tril triu eye arange linspace zeros ones full zeros_like
+        ones_like full_like meshgrid
         sort argsort searchsorted one_hot
 
         matmul tensordot vecdot dot vdot inner outer einsum kron
     """,
     "linalg": """
-        vector_norm norm diagonal trace cross outer matmul tensordot cholesky triangular_solve cho_solve solve inv det slogdet eigh qr svd
+        vector_norm norm diagonal trace cross outer matmul tensordot
+        cholesky triangular_solve cho_solve solve inv det slogdet eigh qr svd
     """,
     "special": "erf erfc erfinv lgamma digamma xlogy xlog1py logsumexp",
     "nn": "softplus sigmoid log_sigmoid",
@@ -100,7 +102,7 @@ def test_all_is_true(path: str) -> None:
 
 
 def test_nothing_public_is_left_out_of_all() -> None:
-    """What stands in the face without an underscore is exported; modules of the floors below are seen, but are nobody's business."""
+    """What stands in the face without an underscore is exported, modules apart."""
     for name, item in vars(ng).items():
         if not name.startswith("_") and not isinstance(item, types.ModuleType) and name != "annotations":
             assert name in ng.__all__, f"numgrad.{name} is visible and not exported"

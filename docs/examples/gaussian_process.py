@@ -1,4 +1,4 @@
-"""A Gaussian process fitted by its marginal likelihood, with the gradient taken through the Cholesky factor of the covariance."""
+"""A Gaussian process fitted by its marginal likelihood, whose gradient goes through a Cholesky factor."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def covariance(log_parameters: dict[str, np.ndarray], A: np.ndarray, B: np.ndarr
 
 
 def negative_log_likelihood(log_parameters: dict[str, np.ndarray], X: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """-log p(y | X) = y' K^-1 y / 2 + log det(K) / 2 + n log(2 pi) / 2, up to the constant, for K with noise on its diagonal."""
+    """y' K^-1 y / 2 + log det(K) / 2: -log p(y | X) up to a constant, for K with noise on its diagonal."""
     noise = np.exp(2.0 * log_parameters["noise"])
     L = ng.linalg.cholesky(covariance(log_parameters, X, X) + noise * ng.eye(X.shape[0]))
     alpha = ng.linalg.triangular_solve(L, y, lower=True)
@@ -40,7 +40,8 @@ def main() -> None:
     prediction = covariance(fitted, X[test], X[train]) @ np.linalg.solve(K, y[train])
     error = np.sqrt(np.mean((prediction - y[test]) ** 2))
     shortest = np.argsort(fitted["length"])[:3]
-    print(f"error on {len(test)} wines left out: {error:.3f} standard deviations; most telling: {', '.join(names[i] for i in shortest)}")
+    print(f"error on {len(test)} wines left out: {error:.3f} standard deviations")
+    print(f"most telling: {', '.join(names[i] for i in shortest)}")
     assert error < 0.75
 
 

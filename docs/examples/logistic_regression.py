@@ -1,6 +1,8 @@
-"""Logistic regression by Newton's method: every step solves with Hessian-vector products, and no Hessian is ever formed."""
+"""Logistic regression by Newton's method, whose steps need Hessian-vector products and never a Hessian."""
 
 from __future__ import annotations
+
+import functools
 
 import numpy as np
 from scipy.sparse.linalg import LinearOperator, cg
@@ -28,7 +30,8 @@ def main() -> None:
         print(f"step {step:2d}  loss {float(value):.10f}  gradient norm {size:.1e}")
         if size < 1e-10:
             break
-        hessian = LinearOperator((w.size, w.size), matvec=lambda v, w=w: product(w, np.ravel(v), X, y), dtype=np.float64)
+        apply = functools.partial(lambda w, v: product(w, np.ravel(v), X, y), w)
+        hessian = LinearOperator((w.size, w.size), matvec=apply, dtype=np.float64)
         newton_step, status = cg(hessian, -gradient, rtol=1e-8)
         assert status == 0, "conjugate gradients did not converge"
         w = w + newton_step

@@ -1,4 +1,4 @@
-"""Small real data sets for the demonstration, the documentation and the tests; README.md beside this file names authors and licence."""
+"""Small real data sets for the demonstration, the documentation and the tests; README.md names authors and licence."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ Floats = NDArray[np.float64]
 
 
 def load_breast_cancer() -> tuple[Floats, Floats, tuple[str, ...]]:
-    """Load the Wisconsin diagnostic breast cancer data: 30 measurements of cell nuclei and a diagnosis for each of 569 patients.
+    """Load the Wisconsin diagnostic breast cancer data: 30 measurements of cell nuclei and a diagnosis of 569 patients.
 
     Returns
     -------
     X : float64 array, shape (569, 30)
-        Ten properties of the nuclei, each as mean, standard error and mean of the three largest values. Not scaled: columns differ
-        by six orders of magnitude.
+        Ten properties of the nuclei, each as mean, standard error and mean of the three largest values. Not scaled:
+        columns differ by six orders of magnitude.
     y : float64 array, shape (569,)
         1 where the mass is malignant (212 patients), 0 where it is benign (357).
     feature_names : tuple of 30 str
@@ -33,7 +33,8 @@ def load_breast_cancer() -> tuple[Floats, Floats, tuple[str, ...]]:
 
     Notes
     -----
-    Source: W. Wolberg, O. Mangasarian, N. Street, W. Street (1993), UCI Machine Learning Repository, doi:10.24432/C5DW2B, CC BY 4.0.
+    Source: W. Wolberg, O. Mangasarian, N. Street, W. Street (1993), UCI Machine Learning Repository,
+    doi:10.24432/C5DW2B, CC BY 4.0.
 
     Examples
     --------
@@ -65,8 +66,8 @@ def load_wine() -> tuple[Floats, Floats, tuple[str, ...]]:
 
     Notes
     -----
-    The cultivar, which the data set was made to predict, is left out. Source: S. Aeberhard, M. Forina (1992), UCI Machine Learning
-    Repository, doi:10.24432/C5PC7J, CC BY 4.0.
+    The cultivar, which the data set was made to predict, is left out. Source: S. Aeberhard, M. Forina (1992),
+    UCI Machine Learning Repository, doi:10.24432/C5PC7J, CC BY 4.0.
 
     Examples
     --------
