@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import linecache
 import logging
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,11 +20,12 @@ from numgrad_kernels import disk, engine, library
 from numgrad_kernels.codegen import KernelObject, compile_kernel
 from numgrad_kernels.cpu import cpu_name, feature_string
 from numgrad_kernels.errors import KernelBuildError
+from numgrad_kernels.locks import forkable_lock
 from numgrad_kernels.settings import settings
 
 # Files that decide how and when kernels are built and run, but not what their code is.
 _NOT_CODE = frozenset(
-    "__init__.py build.py cpu.py disk.py driver.py entry.py errors.py library.py settings.py threads.py".split()
+    "__init__.py build.py cpu.py disk.py driver.py entry.py errors.py library.py locks.py settings.py threads.py".split()
 )
 
 
@@ -83,9 +85,12 @@ class Counters:
 counters = Counters()
 
 _LOG = logging.getLogger("numgrad")
-_lock = Lock()
+_lock = forkable_lock()
 _built: dict[str, BuiltKernel] = {}
 _building: dict[str, Lock] = {}
+if hasattr(os, "register_at_fork"):
+    # A thread that was building in the parent does not exist in the child, and would never release its lock there.
+    os.register_at_fork(after_in_child=_building.clear)
 
 
 def build_source(source: str, *, namespace_name: str = "prelude", requires: tuple[str, ...] = ()) -> BuiltKernel:

@@ -19,8 +19,8 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Lock
 
+from numgrad_kernels.locks import forkable_lock
 from numgrad_kernels.settings import settings
 
 FORMAT_VERSION = 1
@@ -30,7 +30,7 @@ _TOUCH_AFTER = 3600.0  # a file's time of last use is this coarse, so that warm 
 _PRUNE_AFTER = 86400.0
 _LOG = logging.getLogger("numgrad")
 
-_lock = Lock()
+_lock = forkable_lock()
 _judged: dict[Path, bool] = {}
 _written: dict[Path, int] = {}
 

@@ -12,13 +12,13 @@ import ctypes
 import platform
 import struct
 from functools import cache
-from threading import RLock
 from typing import Any
 
 from numgrad_kernels.cpu import cpu_name, feature_string, has_feature
 from numgrad_kernels.errors import KernelBuildError
+from numgrad_kernels.locks import forkable_lock
 
-_lock = RLock()
+_lock = forkable_lock()
 _defined: dict[str, int] = {}
 
 # Vector variants of libmvec: letter of the instruction set, lanes of float64, feature that must be present.

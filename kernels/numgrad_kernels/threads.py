@@ -1,0 +1,78 @@
+"""One kernel on several threads: what the native driver needs to know to hand its chunks to Numba's thread pool.
+
+The driver reads a small block of memory: how many threads, the address of the pool's `parallel_for`, and a lock word.
+While the address is zero everything runs serially, in the same chunks, so the bits do not depend on the threads.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+
+from numgrad_kernels import engine
+from numgrad_kernels.locks import forkable_lock
+from numgrad_kernels.settings import settings, watch
+
+_THREADS, _PARALLEL_FOR, _BUSY = range(3)
+STATE_SYMBOL = "ng_thread_state"
+
+_lock = forkable_lock()
+_state = (ctypes.c_int64 * 3)(1, 0, 0)
+_limit = 1
+_forked_from_pool = False
+
+
+def register_state() -> None:
+    """Make the block known to the driver's object code."""
+    engine.register_symbol(STATE_SYMBOL, ctypes.addressof(_state))
+
+
+def ensure() -> bool:
+    """Start Numba's thread pool if the settings ask for more than one thread; return whether it is in use.
+
+    The first call imports Numba. In a child forked from a process whose pool was running the answer stays False: GNU
+    OpenMP ends such a child when it is asked for threads.
+    """
+    global _limit
+    if settings.num_threads <= 1 or _forked_from_pool:
+        return False
+    if not _state[_PARALLEL_FOR]:
+        with _lock:
+            from numba import config
+            from numba.np.ufunc import parallel
+
+            parallel._launch_threads()
+            _limit = int(config.NUMBA_NUM_THREADS)
+            _follow_settings()
+            _state[_PARALLEL_FOR] = engine.address_of("numba_parallel_for") or 0
+    return bool(_state[_PARALLEL_FOR])
+
+
+def layer() -> str:
+    """Name of Numba's threading layer in use ("omp", "tbb", "workqueue"), or "serial"."""
+    if not _state[_PARALLEL_FOR]:
+        return "serial"
+    from numba.np.ufunc import parallel
+
+    return str(parallel.threading_layer())
+
+
+def _follow_settings() -> None:
+    """Tell the driver the number of threads that is allowed now."""
+    _state[_THREADS] = min(settings.num_threads, _limit)
+
+
+def _in_child() -> None:
+    """Run serially in a forked child: the pool's threads exist only in the parent."""
+    global _forked_from_pool
+    pool = sys.modules.get("numba.np.ufunc.parallel")
+    if _state[_PARALLEL_FOR] or getattr(pool, "_is_initialized", False):
+        _forked_from_pool = True
+    _state[_PARALLEL_FOR] = 0
+    _state[_BUSY] = 0
+
+
+watch("num_threads", _follow_settings)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_in_child)
