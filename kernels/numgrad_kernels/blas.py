@@ -1,0 +1,232 @@
+"""Calls of Fortran routines (BLAS, LAPACK) out of kernels, and the matrix product that is built on them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from numgrad_kernels.library import library
+from numgrad_kernels.prelude import namespace
+
+#: NumPy's dtype letter -> BLAS's.
+LETTERS = {"f": "s", "d": "d", "F": "c", "D": "z"}
+
+#: NumPy's dtype letter -> the prelude's name of the storage.
+STORAGE = {
+    "?": "b1", "b": "i8", "B": "u8", "h": "i16", "H": "u16", "i": "i32", "I": "u32", "l": "i64", "L": "u64",
+    "q": "i64", "Q": "u64", "e": "f16", "f": "f32", "d": "f64", "F": "c64", "D": "c128",
+}  # fmt: skip
+
+
+def pointer_to(dtype: np.dtype[Any]) -> Any:
+    """The prelude's cast from an address to a pointer to elements of this dtype."""
+    return namespace()[f"as_{STORAGE[dtype.char]}"]
+
+
+@cache
+def fortran(table: str, routine: str, signature: str) -> Any:
+    """Make a Fortran routine callable out of a kernel.
+
+    Parameters
+    ----------
+    table
+        "blas" or "lapack".
+    routine
+        Name with its dtype letter, such as "dgemm".
+    signature
+        One letter per argument: ``c`` a character (given as an integer code), ``i`` an int32, ``s d c z`` written as
+        ``S D C Z`` a scalar of that type, ``p`` an address; ``o`` is the status argument, which the caller leaves out.
+
+    Returns
+    -------
+    intrinsic
+        Takes the arguments by value, puts them on the stack and passes their addresses; returns the status (0 without
+        an ``o``).
+    """
+    from llvmlite import ir
+    from numba import types
+    from numba.core import cgutils
+    from numba.extending import intrinsic
+
+    kinds = {"c": types.int8, "i": types.int32, "S": types.float32, "D": types.float64, "C": types.complex64,
+             "Z": types.complex128, "p": types.int64}  # fmt: skip
+    given = [kinds[letter] for letter in signature if letter != "o"]
+    byte_pointer = ir.IntType(8).as_pointer()
+    symbol = f"ng_{table}_{routine}"
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        status = cgutils.alloca_once(builder, ir.IntType(32))
+        builder.store(ir.Constant(ir.IntType(32), 0), status)
+        values = iter(zip(args, given, strict=True))
+        passed = []
+        for letter in signature:
+            if letter == "o":
+                passed.append(builder.bitcast(status, byte_pointer))
+                continue
+            value, kind = next(values)
+            if letter == "p":
+                passed.append(builder.inttoptr(value, byte_pointer))
+            else:
+                slot = cgutils.alloca_once(builder, context.get_value_type(kind))
+                builder.store(value, slot)
+                passed.append(builder.bitcast(slot, byte_pointer))
+        kind = ir.FunctionType(ir.VoidType(), [byte_pointer] * len(passed))
+        builder.call(cgutils.get_or_insert_function(builder.module, kind, symbol), passed)
+        return builder.load(status)
+
+    names = ", ".join(f"a{i}" for i in range(len(given)))
+    scope: dict[str, Any] = {"signature_of": lambda: types.int32(*given), "codegen": codegen}
+    # An intrinsic needs a fixed number of named arguments.
+    exec(f"def {routine}(typingctx, {names}):\n    return signature_of(), codegen", scope)
+    return intrinsic(scope[routine])
+
+
+def _routines(dtypes: tuple[str, ...]) -> tuple[str, ...]:
+    letter = LETTERS.get(np.dtype(dtypes[0]).char)
+    return (f"blas:{letter}gemm", f"blas:{letter}gemv") if letter else ()
+
+
+@library("matmul", family="linalg", requires=_routines)
+def matmul(a_dtype: np.dtype[Any], b_dtype: np.dtype[Any], out_dtype: np.dtype[Any]) -> Callable[..., None]:
+    """``args``: a, b, out, then batch, m, n, k, transpose_a, transpose_b."""
+    if out_dtype.char in LETTERS:
+        return _blas_matmul(out_dtype)
+    if out_dtype.char == "e":
+        return _f16_matmul()
+    return _bool_matmul() if out_dtype.char == "?" else _int_matmul(out_dtype)
+
+
+def _blas_matmul(dtype: np.dtype[Any]) -> Callable[..., None]:
+    """Whole matrices lo..hi of the stack.
+
+    Row-major C = A B is column-major C^T = B^T A^T, so the operands change places.
+    """
+    letter = LETTERS[dtype.char]
+    scalar = letter.upper()
+    gemm = fortran("blas", f"{letter}gemm", f"cciii{scalar}pipi{scalar}pi")
+    gemv = fortran("blas", f"{letter}gemv", f"cii{scalar}pipi{scalar}pi")
+    names = namespace()
+    mem_zero, sum_add = names["mem_zero"], names["sum_add"]
+    as_x = pointer_to(dtype)
+    item = dtype.itemsize
+    one, zero = dtype.type(1), dtype.type(0)
+    plain, trans = ord("N"), ord("T")
+
+    def kernel(args, lo, hi):  # type: ignore[no-untyped-def]
+        m, n, k = args[4], args[5], args[6]
+        ta, tb = args[7] != 0, args[8] != 0
+        small = m <= 8 and n <= 8 and k <= 8
+        if k == 0:
+            mem_zero(args[2] + lo * m * n * item, (hi - lo) * m * n * item)
+        elif m > 0 and n > 0:
+            row_a, col_a = (1, m) if ta else (k, 1)
+            row_b, col_b = (1, k) if tb else (n, 1)
+            for i in range(lo, hi):
+                at_a = args[0] + i * m * k * item
+                at_b = args[1] + i * k * n * item
+                at_c = args[2] + i * m * n * item
+                if small or (m == 1 and n == 1):
+                    a, b, c = as_x(at_a), as_x(at_b), as_x(at_c)
+                    for r in range(m):
+                        for s in range(n):
+                            total = zero
+                            for p in range(k):
+                                total = sum_add(total, a[r * row_a + p * col_a] * b[p * row_b + s * col_b])
+                            c[r * n + s] = total
+                elif n == 1:
+                    mem_zero(at_c, m * item)  # a routine may scale what it finds, and 0 * NaN is NaN
+                    if ta:
+                        gemv(plain, m, k, one, at_a, m, at_b, 1, zero, at_c, 1)
+                    else:
+                        gemv(trans, k, m, one, at_a, k, at_b, 1, zero, at_c, 1)
+                elif m == 1:
+                    mem_zero(at_c, n * item)
+                    if tb:
+                        gemv(trans, k, n, one, at_b, k, at_a, 1, zero, at_c, 1)
+                    else:
+                        gemv(plain, n, k, one, at_b, n, at_a, 1, zero, at_c, 1)
+                else:
+                    gemm(trans if tb else plain, trans if ta else plain, n, m, k, one,
+                         at_b, k if tb else n, at_a, m if ta else k, zero, at_c, n)  # fmt: skip
+
+    return kernel
+
+
+def _int_matmul(dtype: np.dtype[Any]) -> Callable[..., None]:
+    """Rows lo..hi of the stack; sums wrap, so their order is free."""
+    as_x = pointer_to(dtype)
+    cast = namespace()[STORAGE[dtype.char]]
+
+    def kernel(args, lo, hi):  # type: ignore[no-untyped-def]
+        a, b, c = as_x(args[0]), as_x(args[1]), as_x(args[2])
+        m, n, k = args[4], args[5], args[6]
+        row_a, col_a = (1, m) if args[7] != 0 else (k, 1)
+        for row in range(lo, hi):
+            i = row // m
+            at_a = i * m * k + (row - i * m) * row_a
+            at_b = i * k * n
+            at_c = row * n
+            if args[8] != 0:
+                for s in range(n):
+                    total = cast(0)
+                    for p in range(k):
+                        total = cast(total + a[at_a + p * col_a] * b[at_b + s * k + p])
+                    c[at_c + s] = total
+            else:
+                for s in range(n):
+                    c[at_c + s] = cast(0)
+                for p in range(k):
+                    factor = a[at_a + p * col_a]
+                    for s in range(n):
+                        c[at_c + s] = cast(c[at_c + s] + factor * b[at_b + p * n + s])
+
+    return kernel
+
+
+def _f16_matmul() -> Callable[..., None]:
+    """Rows lo..hi of the stack; sums are kept in float32."""
+    names = namespace()
+    as_x, load, store, f32 = names["as_f16"], names["load_f16"], names["store_f16"], names["f32"]
+
+    def kernel(args, lo, hi):  # type: ignore[no-untyped-def]
+        a, b, c = as_x(args[0]), as_x(args[1]), as_x(args[2])
+        m, n, k = args[4], args[5], args[6]
+        row_a, col_a = (1, m) if args[7] != 0 else (k, 1)
+        row_b, col_b = (1, k) if args[8] != 0 else (n, 1)
+        for row in range(lo, hi):
+            i = row // m
+            at_a = i * m * k + (row - i * m) * row_a
+            for s in range(n):
+                total = f32(0)
+                for p in range(k):
+                    total += load(a, at_a + p * col_a) * load(b, i * k * n + p * row_b + s * col_b)
+                store(c, row * n + s, total)
+
+    return kernel
+
+
+def _bool_matmul() -> Callable[..., None]:
+    """Rows lo..hi of the stack; whether any pair is true in both."""
+    names = namespace()
+    as_x, load, store = names["as_b1"], names["load_b1"], names["store_b1"]
+
+    def kernel(args, lo, hi):  # type: ignore[no-untyped-def]
+        a, b, c = as_x(args[0]), as_x(args[1]), as_x(args[2])
+        m, n, k = args[4], args[5], args[6]
+        row_a, col_a = (1, m) if args[7] != 0 else (k, 1)
+        row_b, col_b = (1, k) if args[8] != 0 else (n, 1)
+        for row in range(lo, hi):
+            i = row // m
+            at_a = i * m * k + (row - i * m) * row_a
+            for s in range(n):
+                found = False
+                for p in range(k):
+                    if load(a, at_a + p * col_a) and load(b, i * k * n + p * row_b + s * col_b):
+                        found = True
+                        break
+                store(c, row * n + s, found)
+
+    return kernel
