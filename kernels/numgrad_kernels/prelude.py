@@ -14,6 +14,8 @@ import functools
 import math
 from typing import Any
 
+from numgrad_kernels import intrinsics, vmath
+
 #: Storage name -> name of the Numba type that the pointer ``as_<name>`` points at.
 POINTERS = {
     "f32": "float32",
@@ -43,7 +45,7 @@ def namespace() -> dict[str, Any]:
     -------
     dict
         ``math``; casts ``f32 f64 i8 .. u64 c64 c128``; ``as_<dtype>(address)`` pointer makers; ``load_f16``,
-        ``store_f16``, ``load_b1``, ``store_b1``; ``sum_add``, ``prod_mul``, ``nan_max``, ``nan_min``;
+        ``store_f16``, ``load_b1``, ``store_b1``; the ``vm_*`` functions; ``select``; ``sum_add``, ``prod_mul``, ``nan_max``, ``nan_min``;
         ``mem_copy``, ``mem_zero``; ``address_of``.
 
     Examples
@@ -64,6 +66,8 @@ def _names() -> dict[str, Any]:
         names[short] = getattr(types, POINTERS[short])
     for short, long in POINTERS.items():
         names[f"as_{short}"] = _pointer_maker(f"as_{short}", getattr(types, long))
+    names.update(intrinsics.namespace())
+    names.update(vmath.namespace())
     names.update(_storage_intrinsics())
     names.update(_reduction_intrinsics())
     names.update(_memory_intrinsics())

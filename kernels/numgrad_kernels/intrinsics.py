@@ -1,0 +1,130 @@
+"""Branch-free scalar operations as single LLVM instructions: select, bit casts, roundings, integer power.
+
+Python's conditional expression makes basic blocks, which cost five times as much to compile and can stop the loop
+vectoriser; ``math.floor`` returns an integer. These are the operations as LLVM has them. The two that CUDA has no
+library function for, `select` and `int_power`, are made for either compiler by `portable`.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+#: Name in kernel source -> LLVM intrinsic, one floating operand.
+_UNARY = {
+    "vm_sqrt": "llvm.sqrt",
+    "vm_floor": "llvm.floor",
+    "vm_ceil": "llvm.ceil",
+    "vm_trunc": "llvm.trunc",
+    "vm_rint": "llvm.rint",
+    "vm_fabs": "llvm.fabs",
+}
+
+
+@functools.lru_cache(maxsize=1)
+def namespace() -> dict[str, Any]:
+    """Return the intrinsics of this module by the names that generated CPU source uses."""
+    from numba import types
+    from numba.extending import intrinsic
+
+    names = portable(intrinsic, types)
+    for name, llvm_name in _UNARY.items():
+        names[name] = _llvm_call(name, llvm_name, 1)
+    names["vm_copysign"] = _llvm_call("vm_copysign", "llvm.copysign", 2)
+    names["float_bits"] = _bit_cast("float_bits", {types.float32: types.int32, types.float64: types.int64})
+    names["bits_float"] = _bit_cast("bits_float", {types.int32: types.float32, types.int64: types.float64})
+    return names
+
+
+def portable(intrinsic: Any, types: Any) -> dict[str, Any]:
+    """Make `select` and `int_power` with the given compiler's ``intrinsic`` decorator and ``types`` module."""
+
+    @intrinsic
+    def select(typingctx: Any, condition: Any, chosen: Any, other: Any) -> Any:
+        kind = types.unliteral(chosen)
+
+        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            return builder.select(*args)
+
+        return kind(types.boolean, kind, kind), codegen
+
+    @intrinsic
+    def int_power(typingctx: Any, base: Any, exponent: Any) -> Any:
+        kind = types.unliteral(base)
+
+        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            return _emit_int_power(builder, *args)
+
+        return kind(kind, kind), codegen
+
+    return {"select": select, "int_power": int_power}
+
+
+def _emit_int_power(builder: Any, base: Any, exponent: Any) -> Any:
+    """Emit repeated squaring, modulo the width of the integer; the exponent is read as unsigned."""
+    word = base.type
+    before = builder.block
+    head = builder.append_basic_block("power.head")
+    body = builder.append_basic_block("power.body")
+    done = builder.append_basic_block("power.done")
+    builder.branch(head)
+    builder.position_at_end(head)
+    result, square, left = (builder.phi(word) for _ in range(3))
+    result.add_incoming(word(1), before)
+    square.add_incoming(base, before)
+    left.add_incoming(exponent, before)
+    builder.cbranch(builder.icmp_unsigned("!=", left, word(0)), body, done)
+    builder.position_at_end(body)
+    odd = builder.icmp_unsigned("!=", builder.and_(left, word(1)), word(0))
+    result.add_incoming(builder.mul(result, builder.select(odd, square, word(1))), body)
+    square.add_incoming(builder.mul(square, square), body)
+    left.add_incoming(builder.lshr(left, word(1)), body)
+    builder.branch(head)
+    builder.position_at_end(done)
+    return result
+
+
+def _llvm_call(name: str, llvm_name: str, arity: int) -> Any:
+    from llvmlite import ir
+    from numba import types
+    from numba.extending import intrinsic
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        word = args[0].type
+        shape = ir.FunctionType(word, [word] * arity)
+        return builder.call(builder.module.declare_intrinsic(llvm_name, [word], shape), args)
+
+    def typed(kind: Any) -> Any:
+        kind = kind if kind == types.float32 else types.float64
+        return kind(*([kind] * arity)), codegen
+
+    if arity == 1:
+
+        def function(typingctx: Any, x: Any) -> Any:
+            return typed(x)
+
+    else:
+
+        def function(typingctx: Any, x: Any, y: Any) -> Any:
+            return typed(x)
+
+    function.__name__ = function.__qualname__ = name
+    return intrinsic(function)
+
+
+def _bit_cast(name: str, mapping: dict[Any, Any]) -> Any:
+    from numba import types
+    from numba.extending import intrinsic
+
+    def function(typingctx: Any, x: Any) -> Any:
+        result = mapping.get(types.unliteral(x))
+        if result is None:
+            return None
+
+        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            return builder.bitcast(args[0], context.get_value_type(result))
+
+        return result(types.unliteral(x)), codegen
+
+    function.__name__ = function.__qualname__ = name
+    return intrinsic(function)
