@@ -33,6 +33,13 @@ done:
 declare void @{raised}()
 """
 
+# Views over pointers carry a null owner. Numba would count references to it through functions that it forbids to inline,
+# which keeps loops from being vectorised; kernels own nothing, so the counting is replaced by nothing.
+_NO_COUNTING = """
+define void @NRT_incref(ptr %owner) alwaysinline { ret void }
+define void @NRT_decref(ptr %owner) alwaysinline { ret void }
+"""
+
 
 @dataclass(frozen=True)
 class KernelObject:
@@ -73,7 +80,12 @@ def compile_kernel(function: Callable[..., None], symbol: str, title: str) -> Ke
             f"{title} can raise a Python exception (an assert, a raise, a range with a step that may be zero, an array"
             " conversion); kernels run without Python: report through a status word instead"
         )
-    return KernelObject(code, symbol, engine.undefined_symbols(code) or tuple(declared))
+    needs = engine.undefined_symbols(code) or tuple(declared)
+    if any(name.startswith("NRT_") for name in needs):
+        raise KernelBuildError(
+            f"{title} allocates an array; kernels get all of their memory through their argument table: pass scratch"
+        )
+    return KernelObject(code, symbol, needs)
 
 
 def _lower(function: Callable[..., None], symbol: str) -> str:
@@ -89,7 +101,7 @@ def _lower(function: Callable[..., None], symbol: str) -> str:
     flags.no_cfunc_wrapper = True
     flags.error_model = "numpy"
     flags.boundscheck = False
-    flags.nrt = False  # a kernel that allocates an array fails to compile, with a message that says so
+    flags.nrt = True  # typing of array views over pointers asks for it; allocating is refused in compile_kernel
     arguments = (types.CPointer(types.int64), types.int64, types.int64)
     with global_compiler_lock:
         result = compile_extra(
@@ -108,7 +120,10 @@ def _lower(function: Callable[..., None], symbol: str) -> str:
 
 def _linked_text(library: Any) -> str:
     """IR of an open Numba library with the compiled callees that it refers to."""
+    from llvmlite import binding
+
     module = library._final_module
+    module.link_in(binding.parse_assembly(_NO_COUNTING))
     for callee in library._linking_libraries:
         module.link_in(callee._get_module_for_linking(), preserve=True)
     return str(module)
