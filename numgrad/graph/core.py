@@ -17,6 +17,8 @@ __all__ = [
     "Graph",
     "Operation",
     "Tensor",
+    "TracedValueError",
+    "WeakTensor",
     "apply",
     "as_tensor",
     "control_dependencies",
@@ -27,6 +29,15 @@ __all__ = [
 ]
 
 _NO_ATTRS: dict[str, Any] = {}
+_PYTHON_ARITHMETIC = frozenset("add subtract multiply divide floor_divide remainder power negative abs".split())
+
+
+class TracedValueError(DtypeError):
+    """A value that is known only when the program runs was used as a Python number or array; `tensor` is the value."""
+
+    def __init__(self, message: str, tensor: Tensor) -> None:
+        super().__init__(message)
+        self.tensor = tensor
 
 
 class _State(threading.local):
@@ -155,8 +166,8 @@ class Tensor:
         if self._value is not None:
             return self._value
         made = at(self.op.where if self.op is not None else None)
-        raise DtypeError(f"{what} of a traced value {self!r} made{made}: it is known only when the program runs; "
-                         f"{instead}{at(user_line())}")
+        raise TracedValueError(f"{what} of a traced value {self!r} made{made}: it is known only when the program runs; "
+                               f"{instead}{at(user_line())}", self)
 
     def __bool__(self) -> bool:
         return bool(self._concrete("the truth value", "use ng.where or ng.cond, or mark the argument as static"))
@@ -185,6 +196,21 @@ class Tensor:
         if not self.shape:
             raise DtypeError(f"len() of a 0-d tensor{at(user_line())}")
         return int(self.shape[0])
+
+
+class WeakTensor(Tensor):
+    """A Python number in a trace: like the number itself it takes the dtype of the arrays that it meets (NEP 50).
+
+    Python's arithmetic between weak tensors gives weak tensors; every other operation gives ordinary ones.
+    """
+
+    __slots__ = ()
+
+
+def weaken(tensor: Tensor) -> Tensor:
+    """Make a tensor a weak one, in place."""
+    tensor.__class__ = WeakTensor
+    return tensor
 
 
 class Graph:
@@ -242,6 +268,9 @@ class Graph:
                                   len(self.operations), where)
             operation.outputs = tuple(
                 Tensor(spec.dtype, spec.shape, operation, i) for i, spec in enumerate(specs))
+            if inputs and type(inputs[0]) is WeakTensor and record.name in _PYTHON_ARITHMETIC and all(
+                    type(t) is WeakTensor for t in inputs):
+                weaken(operation.outputs[0])
             if _state.controls:
                 operation.control_inputs = tuple(
                     c for group in _state.controls for c in group if c.graph is self)
@@ -262,6 +291,8 @@ class Graph:
         if found is None:
             assert tensor._value is not None
             found = (tensor, self.constant(tensor._value))
+            if type(tensor) is WeakTensor:
+                weaken(found[1])
             self.captured[id(tensor)] = found
         return found[1]
 

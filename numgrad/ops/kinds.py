@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from numgrad.errors import DtypeError, ShapeError, at, user_line
-from numgrad.graph.core import Operation, Tensor, apply, apply_all, as_tensor, current_graph
+from numgrad.graph.core import Operation, Tensor, WeakTensor, apply, apply_all, as_tensor, current_graph, weaken
 from numgrad.graph.records import OPS, Library, OpRecord, Regions, View, register
 from numgrad.types import Shape, Size, Spec, as_dtype, broadcast_shapes, kind_name, promote
 
@@ -16,6 +16,7 @@ __all__ = ["cast_to", "define", "elementwise", "infer_same", "normalize_axes", "
 
 Infer = Callable[[Sequence[Spec], Mapping[str, Any]], tuple[Spec, ...]]
 _FLOATS = np.dtype(np.float64)
+_WEAK_ZEROS: dict[str, Any] = {"b": False, "i": 0, "u": 0, "f": 0.0, "c": 0j}
 
 
 class _Masking:
@@ -66,14 +67,19 @@ def operands(values: Sequence[Any], op: str, *, dtypes: str = "biufc", to_float:
     """
     weak: list[Any] = []
     made: list[Any] = []
+    strong = False
     for value in values:
         if isinstance(value, (bool, int, float, complex)) and not isinstance(value, np.generic):
             weak.append(value)
             made.append(value)
+            continue
+        tensor = as_tensor(value)
+        made.append(tensor)
+        if isinstance(value, (Size, WeakTensor)):  # what was a Python number in the user's code stays as weak as one
+            weak.append(_WEAK_ZEROS[tensor.dtype.kind])
         else:
-            tensor = as_tensor(value)
             weak.append(tensor.dtype)
-            made.append(tensor)
+            strong = True
     common = promote(*weak)
     if to_float and common.kind in "biu":
         # int8 -> float16, int16 -> float32, as NumPy's loops choose
@@ -95,6 +101,8 @@ def operands(values: Sequence[Any], op: str, *, dtypes: str = "biufc", to_float:
                 result.append(as_tensor(np.asarray(value, dtype=common)))
             except OverflowError as error:
                 raise OverflowError(f"{op}: {error}{at(user_line())}") from error
+    if not strong and any(isinstance(value, (Size, WeakTensor)) for value in values):
+        return [weaken(t) for t in result]
     return result
 
 
