@@ -9,7 +9,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib import import_module
 from importlib.metadata import version
@@ -17,7 +17,7 @@ from pathlib import Path
 from threading import Lock
 
 from numgrad_kernels import disk, engine, library
-from numgrad_kernels.codegen import KernelObject, compile_kernel
+from numgrad_kernels.codegen import compile_kernel
 from numgrad_kernels.cpu import cpu_name, feature_string
 from numgrad_kernels.errors import KernelBuildError
 from numgrad_kernels.locks import forkable_lock
@@ -25,7 +25,8 @@ from numgrad_kernels.settings import settings
 
 # Files that decide how and when kernels are built and run, but not what their code is.
 _NOT_CODE = frozenset(
-    "__init__.py build.py cpu.py disk.py driver.py entry.py errors.py library.py locks.py settings.py threads.py".split()
+    f"{name}.py"
+    for name in "__init__ build cpu disk driver entry errors library locks native_entry settings threads".split()
 )
 
 
@@ -164,14 +165,15 @@ def _build(
             if found is None:
                 started = time.perf_counter()
                 symbol = f"ng_{key[:16]}"
-                address = _load_from_disk(key, symbol)
-                origin = "compiled" if address is None else "disk"
-                if address is None:
+                addresses, origin = _load_from_disk(key, (symbol,)), "disk"
+                if addresses is None:
                     for routine in requires():
                         engine.blas_symbol(routine)
-                    address = _compile(key, compile_kernel(function(symbol), symbol, title))
+                    compiled = compile_kernel(function(symbol), symbol, title)
+                    addresses, origin = _keep(disk.Entry(key, (symbol,), compiled.needs, compiled.code)), "compiled"
+                address = addresses[symbol]
                 kernel = BuiltKernel(key, symbol, address, source, time.perf_counter() - started, origin)
-                _built[key] = BuiltKernel(key, symbol, address, source, kernel.seconds, "memory")
+                _built[key] = replace(kernel, origin="memory")
                 counters.add(kernel)
                 return kernel
     counters.add(found)
@@ -189,35 +191,33 @@ def _one_builder(key: str) -> Iterator[None]:
         _building.pop(key, None)
 
 
-def _load_from_disk(key: str, symbol: str) -> int | None:
-    """Address of the cached kernel, or None if there is none or it cannot be linked here."""
+def _load_from_disk(key: str, symbols: tuple[str, ...]) -> dict[str, int] | None:
+    """Addresses of the cached functions, or None if there are none or they cannot be linked here."""
     entry = disk.load(key)
-    if entry is None or symbol not in entry.symbols:
+    if entry is None or entry.symbols != symbols:
         return None
     try:
-        return engine.load_object(entry.code, (symbol,), entry.needs)[symbol]
+        return engine.load_object(entry.code, symbols, entry.needs)
     except KernelBuildError as error:
         _LOG.info("kernel cache: %s", error)
         return None
 
 
-def _compile(key: str, compiled: KernelObject) -> int:
-    """Link freshly compiled code and put it on disk."""
-    address = engine.load_object(compiled.code, (compiled.symbol,), compiled.needs)[compiled.symbol]
-    disk.store(disk.Entry(key, (compiled.symbol,), compiled.needs, compiled.code))
-    return address
+def _keep(entry: disk.Entry) -> dict[str, int]:
+    """Link freshly compiled code, put it on disk, and return the addresses of its functions."""
+    addresses = engine.load_object(entry.code, entry.symbols, entry.needs)
+    disk.store(entry)
+    return addresses
 
 
 def build_ir(text: str, symbols: tuple[str, ...]) -> dict[str, int]:
     """Addresses of the functions in a hand-written LLVM IR text, from disk if it was compiled before."""
     key = _key("ir", text, *symbols)
     with _one_builder(key):
-        entry = disk.load(key)
-        if entry is not None and entry.symbols == symbols:
-            return engine.load_object(entry.code, symbols, entry.needs)
-        code, _ = engine.emit_object(text)
-        addresses = engine.load_object(code, symbols)
-        disk.store(disk.Entry(key, symbols, engine.undefined_symbols(code), code))
+        addresses = _load_from_disk(key, symbols)
+        if addresses is None:
+            code, _ = engine.emit_object(text)
+            addresses = _keep(disk.Entry(key, symbols, engine.undefined_symbols(code), code))
         return addresses
 
 
@@ -229,7 +229,9 @@ def _define(source: str, symbol: str, names: dict[str, object]) -> Callable[...,
         exec(compile(source, filename, "exec"), names)
         function = names["kernel"]
     except (SyntaxError, KeyError, NameError) as error:
-        raise KernelBuildError(f"generated kernel is not a definition of kernel(args, lo, hi): {error}\n{source}") from error
+        raise KernelBuildError(
+            f"generated kernel is not a definition of kernel(args, lo, hi): {error}\n{source}"
+        ) from error
     function.__name__ = function.__qualname__ = symbol  # type: ignore[attr-defined]
     return function  # type: ignore[return-value]
 

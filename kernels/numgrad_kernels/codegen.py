@@ -1,4 +1,4 @@
-"""From a Python kernel `kernel(args, lo, hi)` to object code: Numba types and lowers it, the engine's LLVM does the rest.
+"""From a Python kernel `kernel(args, lo, hi)` to object code: Numba lowers it, the engine's LLVM does the rest.
 
 Numba's own second half (its engine, its wrappers, its cache) is left out. The object then holds one visible symbol,
 ours, and no mangled names that another process may have given to other code; it needs no Python at run time; and it
@@ -33,8 +33,8 @@ done:
 declare void @{raised}()
 """
 
-# Views over pointers carry a null owner. Numba would count references to it through functions that it forbids to inline,
-# which keeps loops from being vectorised; kernels own nothing, so the counting is replaced by nothing.
+# Views over pointers carry a null owner. Numba would count references to it through functions that it forbids to
+# inline, which keeps loops from being vectorised; kernels own nothing, so the counting is replaced by nothing.
 _NO_COUNTING = """
 define void @NRT_incref(ptr %owner) alwaysinline { ret void }
 define void @NRT_decref(ptr %owner) alwaysinline { ret void }
@@ -95,7 +95,7 @@ def _lower(function: Callable[..., None], symbol: str) -> str:
     from numba.core.compiler_lock import global_compiler_lock
     from numba.core.registry import cpu_target
 
-    flags = Flags()
+    flags: Any = Flags()
     flags.no_compile = True  # the library stays open: nothing is optimised or linked by Numba
     flags.no_cpython_wrapper = True
     flags.no_cfunc_wrapper = True

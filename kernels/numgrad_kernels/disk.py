@@ -1,6 +1,6 @@
 """The kernels' object code on disk, found by the hash of everything that shaped it.
 
-One file per kernel: a magic line, a JSON header, the object code. Files appear by atomic rename, so readers need no lock.
+One file per kernel: a magic line, a JSON header, the object code. Files appear by atomic rename: readers need no lock.
 Object code is code: the directory must belong to this user and be writable by nobody else, or it is not used at all.
 Anything unexpected in a file makes it a miss, and the next store replaces it.
 """

@@ -25,7 +25,8 @@ STEP_WORDS = 8
 _IR = """
 @ng_thread_state = external global [3 x i64]
 
-; What Numba's pool calls: args[0] counts chunks (base 0, step 1), dims[0] says how many, data is {fn, args, lo, hi, chunk}.
+; What Numba's pool calls: args[0] is the first chunk (base 0, step 1), dims[0] says how many chunks,
+; data is {fn, args, lo, hi, chunk}.
 define void @ng_chunks(ptr %args, ptr %dims, ptr %steps, ptr %data) nounwind {
 entry:
   %n = load i64, ptr %dims
@@ -182,7 +183,9 @@ def check_program(program: npt.NDArray[np.int64]) -> None:
         If the array is not C-contiguous int64 of shape (steps, 8).
     """
     if program.dtype != np.int64 or program.ndim != 2 or program.shape[1] != STEP_WORDS:
-        raise ValueError(f"a program is an int64 array of shape (steps, {STEP_WORDS}), not {program.dtype} {program.shape}")
+        raise ValueError(
+            f"a program is an int64 array of shape (steps, {STEP_WORDS}), not {program.dtype} {program.shape}"
+        )
     if not program.flags.c_contiguous:
         raise ValueError("a program is a C-contiguous array: the driver reads it row by row")
     if settings.num_threads > 1 and program[:, CHUNK].any():

@@ -24,7 +24,8 @@ _defined: dict[str, int] = {}
 # Vector variants of libmvec: letter of the instruction set, lanes of float64, feature that must be present.
 _VECTOR_ISAS = (("b", 2, "sse4.1"), ("d", 4, "avx2"), ("e", 8, "avx512f"), ("n", 2, "neon"))
 _VECTOR_FUNCTIONS = (
-    "acos acosh asin asinh atan atanh cbrt cos cosh erf erfc exp exp10 exp2 expm1 log log10 log1p log2 sin sinh tan tanh"
+    "acos acosh asin asinh atan atanh cbrt cos cosh erf erfc exp exp10 exp2 expm1"
+    " log log10 log1p log2 sin sinh tan tanh"
 ).split()
 _VECTOR_FUNCTIONS_2 = ("atan2", "hypot", "pow")
 
@@ -134,7 +135,7 @@ def blas_symbol(name: str) -> str:
     Returns
     -------
     str
-        "ng_blas_dgemm" or "ng_lapack_dpotrf"; the routine takes pointers to all of its arguments, in column-major order.
+        "ng_blas_dgemm" or "ng_lapack_dpotrf"; the routine takes pointers to its arguments, in column-major order.
 
     Raises
     ------

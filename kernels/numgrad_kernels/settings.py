@@ -1,4 +1,4 @@
-"""What the user may set about kernels: where they are cached, on how many threads they run, which mathematics they use."""
+"""What the user may set about kernels: where they are cached, how many threads and which mathematics they use."""
 
 from __future__ import annotations
 

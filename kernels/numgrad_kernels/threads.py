@@ -39,11 +39,10 @@ def ensure() -> bool:
         return False
     if not _state[_PARALLEL_FOR]:
         with _lock:
-            from numba import config
             from numba.np.ufunc import parallel
 
             parallel._launch_threads()
-            _limit = int(config.NUMBA_NUM_THREADS)
+            _limit = int(parallel.get_thread_count())
             _follow_settings()
             _state[_PARALLEL_FOR] = engine.address_of("numba_parallel_for") or 0
     return bool(_state[_PARALLEL_FOR])
