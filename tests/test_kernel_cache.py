@@ -269,10 +269,10 @@ print(build.counters.compiled, build.counters.loaded_from_disk, "numba" in sys.m
 """
 
 
-def start(cache: Path) -> subprocess.Popen[str]:
-    """A new process that builds and runs three kernels and prints its counters."""
+def start(cache: Path, script: str = BUILD_AND_RUN) -> subprocess.Popen[str]:
+    """A new process that runs a script, by default one that builds three kernels and prints its counters."""
     return subprocess.Popen(
-        [sys.executable, "-c", BUILD_AND_RUN],
+        [sys.executable, "-c", script],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -293,6 +293,26 @@ def test_second_process_compiles_nothing_and_needs_no_numba(cache: Path) -> None
         info.path.write_bytes(info.path.read_bytes()[:-7])
     assert finish(start(cache)) == ["3", "0", "True"]
     assert finish(start(cache)) == ["0", "3", "False"]
+
+
+GAMMA = """
+import sys
+import numpy as np
+from numgrad_kernels import build, driver, entry
+
+x = np.array([4.0])
+address = entry.make_data_address()
+args = np.array([address(x)])
+text = "def kernel(args, lo, hi):\\n    x = as_f64(args[0])\\n    x[0] = math.gamma(x[0])\\n"
+built = build.build_source(text)
+driver.run(np.array([[built.address, address(args), 0, 1, 0, 0, 0, 0]]))
+print(built.origin, x[0], "numba" in sys.modules)
+"""
+
+
+def test_code_that_needs_numbas_helpers_loads_numba_first(cache: Path) -> None:
+    assert finish(start(cache, GAMMA)) == ["compiled", "6.0", "True"]
+    assert finish(start(cache, GAMMA)) == ["disk", "6.0", "True"]
 
 
 def test_two_processes_at_once(cache: Path) -> None:

@@ -247,6 +247,29 @@ def test_chunks_give_the_same_bits_on_one_and_two_threads(length: int, threads_r
     np.testing.assert_allclose(results[0], np.exp(x) + x, rtol=1e-14)
 
 
+def test_raising_the_number_of_threads_starts_the_pool_for_old_programs() -> None:
+    script = (
+        "from numgrad_kernels import build, driver, threads\n"
+        "import numpy as np\n"
+        "from numgrad_kernels.settings import settings\n"
+        "settings.num_threads = 1\n"
+        f"kernel = build.build_source({COMPLAIN!r}).address\n"
+        "out = np.zeros(1, np.int64); args = np.array([out.ctypes.data])\n"
+        "program = np.array([[kernel, args.ctypes.data, 0, 8, 4, 0, 0, 0]])\n"
+        "driver.run(program); before = threads.layer()\n"
+        "settings.num_threads = 2\n"
+        "print(before, threads.layer() != 'serial')\n"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env=environment(settings.cache_dir),
+    )
+    assert result.stdout.split() == ["serial", "True"], result.stderr
+
+
 def test_chunks_cover_the_range_once(threads_restored: None) -> None:
     count = build.build_source(
         "def kernel(args, lo, hi):\n"

@@ -115,6 +115,13 @@ def build_source(source: str, *, namespace_name: str = "prelude", requires: tupl
     ------
     KernelBuildError
         If the text does not compile; the message holds Numba's reason and the source.
+
+    Examples
+    --------
+    >>> from numgrad_kernels.build import build_source
+    >>> text = "def kernel(args, lo, hi):\\n    x = as_f64(args[0])\\n    x[lo] = math.sqrt(x[hi])\\n"
+    >>> build_source(text).symbol == build_source(text).symbol
+    True
     """
     key = _key("source", namespace_name, source, *requires)
 

@@ -17,7 +17,6 @@ import numpy as np
 import numpy.typing as npt
 
 from numgrad_kernels import build, threads
-from numgrad_kernels.settings import settings
 
 FN, ARGS, LO, HI, CHUNK, STATUS = range(6)
 STEP_WORDS = 8
@@ -188,7 +187,7 @@ def check_program(program: npt.NDArray[np.int64]) -> None:
         )
     if not program.flags.c_contiguous:
         raise ValueError("a program is a C-contiguous array: the driver reads it row by row")
-    if settings.num_threads > 1 and program[:, CHUNK].any():
+    if program[:, CHUNK].any():
         threads.ensure()
 
 
@@ -209,6 +208,17 @@ def run(program: npt.NDArray[np.int64]) -> int:
     ------
     ValueError
         If the array has another shape, dtype or layout.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from numgrad_kernels import build, driver
+    >>> kernel = build.build_source("def kernel(args, lo, hi):\\n    args[0] = hi - lo\\n")
+    >>> args = np.zeros(1, np.int64)
+    >>> driver.run(np.array([[kernel.address, args.ctypes.data, 2, 9, 0, 0, 0, 0]]))
+    1
+    >>> args
+    array([7])
     """
     check_program(program)
     return run_at(program.__array_interface__["data"][0], program.shape[0])

@@ -188,15 +188,13 @@ def resolve(symbols: list[str] | tuple[str, ...]) -> None:
             )
 
 
-def emit_object(text: str, *, vectorize: bool = True, internalize: tuple[str, ...] | None = None) -> tuple[bytes, Any]:
+def emit_object(text: str, *, internalize: tuple[str, ...] | None = None) -> tuple[bytes, Any]:
     """Optimise IR text and return its object code together with the optimised module.
 
     Parameters
     ----------
     text
         LLVM IR; triple and data layout are set here.
-    vectorize
-        Whether loops are vectorised.
     internalize
         Names that stay visible; all other definitions become private, so that equal names in different objects can
         never be mixed up. None leaves the linkage alone.
@@ -214,8 +212,8 @@ def emit_object(text: str, *, vectorize: bool = True, internalize: tuple[str, ..
                     value.linkage = "internal"
         module.verify()
         options = binding.create_pipeline_tuning_options(speed_level=3)
-        options.loop_vectorization = vectorize
-        options.slp_vectorization = vectorize
+        options.loop_vectorization = True
+        options.slp_vectorization = False  # as in Numba: it costs compile time, and loops are what kernels consist of
         builder = binding.create_pass_builder(machine, options)
         builder.getModulePassManager().run(module, builder)
         return machine.emit_object(module), module

@@ -20,6 +20,7 @@ STATE_SYMBOL = "ng_thread_state"
 _lock = forkable_lock()
 _state = (ctypes.c_int64 * 3)(1, 0, 0)
 _limit = 1
+_wanted = False
 _forked_from_pool = False
 
 
@@ -29,12 +30,13 @@ def register_state() -> None:
 
 
 def ensure() -> bool:
-    """Start Numba's thread pool if the settings ask for more than one thread; return whether it is in use.
+    """Start Numba's thread pool, now or when the settings first ask for more than one thread; tell if it is running.
 
-    The first call imports Numba. In a child forked from a process whose pool was running the answer stays False: GNU
+    Starting it imports Numba. In a child forked from a process whose pool was running the answer stays False: GNU
     OpenMP ends such a child when it is asked for threads.
     """
-    global _limit
+    global _limit, _wanted
+    _wanted = True
     if settings.num_threads <= 1 or _forked_from_pool:
         return False
     if not _state[_PARALLEL_FOR]:
@@ -43,7 +45,7 @@ def ensure() -> bool:
 
             parallel._launch_threads()
             _limit = int(parallel.get_thread_count())
-            _follow_settings()
+            _state[_THREADS] = min(settings.num_threads, _limit)
             _state[_PARALLEL_FOR] = engine.address_of("numba_parallel_for") or 0
     return bool(_state[_PARALLEL_FOR])
 
@@ -60,6 +62,8 @@ def layer() -> str:
 def _follow_settings() -> None:
     """Tell the driver the number of threads that is allowed now."""
     _state[_THREADS] = min(settings.num_threads, _limit)
+    if _wanted:
+        ensure()
 
 
 def _in_child() -> None:
