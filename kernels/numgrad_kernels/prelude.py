@@ -45,8 +45,8 @@ def namespace() -> dict[str, Any]:
     -------
     dict
         ``math``; casts ``f32 f64 i8 .. u64 c64 c128``; ``as_<dtype>(address)`` pointer makers; ``load_f16``,
-        ``store_f16``, ``load_b1``, ``store_b1``; the ``vm_*`` functions; ``select``; ``sum_add``, ``prod_mul``, ``nan_max``, ``nan_min``;
-        ``mem_copy``, ``mem_zero``; ``address_of``.
+        ``store_f16``, ``load_b1``, ``store_b1``; the ``vm_*`` functions and ``select``; ``sum_add``, ``prod_mul``,
+        ``nan_max``, ``nan_min``; ``mem_copy``, ``mem_zero``; ``address_of``.
 
     Examples
     --------

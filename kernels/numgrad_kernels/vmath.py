@@ -2,9 +2,9 @@
 
 ``vm_exp(x)`` is an ordinary call of libm's ``exp``. The call instruction also says which vector functions compute the
 same thing on 2, 4, 8 or 16 lanes (the ``vector-function-abi-variant`` attribute), so an ordinary loop over ``vm_exp``
-becomes a loop over vectors. The vector functions are those of glibc's libmvec; each name is looked up in the loaded
-library before it is declared, because a missing one would end the process when the kernel is linked. Where there is no
-libmvec, or when the setting ``vector_math`` is ``"scalar"``, the same names are plain libm calls.
+becomes a loop over vectors. The vector functions are those of glibc's libmvec; a name is declared only if the engine
+found it, because a missing one would end the process when the kernel is linked. Where there is no libmvec, or when the
+setting ``vector_math`` is ``"scalar"``, the same names are plain libm calls.
 
 A vector variant is correct to 4 units in the last place, libm's scalar function to about 1; the remainder of a loop
 uses the scalar function, so the last bits of a result can depend on its position in the array. The setting
@@ -13,59 +13,27 @@ uses the scalar function, so the last bits of a result can depend on its positio
 
 from __future__ import annotations
 
-import ctypes
 import functools
-import platform
-import sys
 from typing import Any
 
+from numgrad_kernels import engine
 from numgrad_kernels.settings import settings
 
 #: Unary functions of libm that kernels may call as ``vm_<name>``.
 UNARY = (
     "exp expm1 exp2 log log1p log2 log10 sin cos tan asin acos atan sinh cosh tanh asinh acosh atanh "
-    "erf erfc cbrt lgamma tgamma"
+    "erf erfc cbrt lgamma"
 ).split()
 #: Binary functions of libm that kernels may call as ``vm_<name>``.
 BINARY = "pow atan2 hypot nextafter fmod".split()
 
-#: (function, dtype) pairs whose vector variant is not faster than libm here, or not accurate enough: see perf notes.
-NOT_WORTH_IT = frozenset({("acosh", "f64")})
-
-#: Prefixes of the vector function ABI: (machine, CPU feature, letter, bytes in a vector).
-_INSTRUCTION_SETS = (
-    ("x86_64", "sse4.2", "b", 16),
-    ("x86_64", "avx2", "d", 32),
-    ("x86_64", "avx512f", "e", 64),
-    ("aarch64", "neon", "n", 16),
-)
+#: Letters of the vector function ABI, and the bytes in a vector: SSE4, AVX2, AVX-512, NEON.
+_VECTOR_WIDTHS = (("b", 16), ("d", 32), ("e", 64), ("n", 16))
 
 
 def mode() -> str:
-    """Return ``"libmvec"`` where vector variants are declared, else ``"scalar"``."""
-    return "libmvec" if settings.vector_math != "scalar" and _library() is not None else "scalar"
-
-
-@functools.lru_cache(maxsize=1)
-def _library() -> ctypes.CDLL | None:
-    """Load libmvec, also for LLVM's linker; None where there is none."""
-    if not sys.platform.startswith("linux"):
-        return None
-    from llvmlite import binding
-
-    try:
-        library = ctypes.CDLL("libmvec.so.1")
-        binding.load_library_permanently("libmvec.so.1")
-    except (OSError, RuntimeError):
-        return None
-    return library
-
-
-@functools.lru_cache(maxsize=1)
-def _features() -> frozenset[str]:
-    from llvmlite import binding
-
-    return frozenset(name for name, present in binding.get_host_cpu_features().items() if present)
+    """Return ``"libmvec"`` where calls name vector variants, else ``"scalar"``."""
+    return "libmvec" if settings.vector_math != "scalar" and engine.vector_symbols() else "scalar"
 
 
 @functools.lru_cache(maxsize=256)
@@ -90,24 +58,20 @@ def variants(name: str, dtype: str) -> tuple[tuple[int, str], ...]:
     >>> all(symbol.startswith("_ZGV") for lanes, symbol in variants("exp", "f64"))
     True
     """
-    library = _library()
-    if library is None or (name, dtype) in NOT_WORTH_IT:
-        return ()
-    found = []
+    known = engine.vector_symbols()
     arguments = "vv" if name in BINARY else "v"
-    for machine, feature, letter, width in _INSTRUCTION_SETS:
-        if platform.machine().lower().replace("amd64", "x86_64") != machine or feature not in _features():
-            continue
+    found = []
+    for letter, width in _VECTOR_WIDTHS:
         lanes = width // (4 if dtype == "f32" else 8)
         symbol = f"_ZGV{letter}N{lanes}{arguments}_{name}{'f' if dtype == 'f32' else ''}"
-        if hasattr(library, symbol):
+        if symbol in known:
             found.append((lanes, symbol))
     return tuple(found)
 
 
 @functools.lru_cache(maxsize=1)
 def namespace() -> dict[str, Any]:
-    """Return ``vm_<name>`` for every function in ``UNARY`` and ``BINARY``, as Numba intrinsics for float32 and float64."""
+    """Return Numba intrinsics ``vm_<name>`` for the functions in ``UNARY`` and ``BINARY``, float32 and float64."""
     return {f"vm_{name}": _intrinsic(name, 2 if name in BINARY else 1) for name in (*UNARY, *BINARY)}
 
 
@@ -192,11 +156,6 @@ def _keep_alive(module: Any, function: Any) -> None:
     # A module has one such table, so it grows in place.
     used.value_type, used.type = array, array.as_pointer()
     used.initializer = ir.Constant(array, members)
-
-
-def cache_token() -> str:
-    """Return the text that distinguishes kernels compiled under this mode from others in a kernel cache."""
-    return f"vmath={mode()}"
 
 
 def report() -> dict[str, Any]:

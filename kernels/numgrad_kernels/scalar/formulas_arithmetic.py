@@ -1,4 +1,4 @@
-"""Arithmetic on real numbers and integers, with NumPy's meaning: integers wrap, division by an integer zero gives zero."""
+"""Arithmetic on floats and integers as NumPy has it: integers wrap, and dividing an integer by zero gives zero."""
 
 from __future__ import annotations
 
@@ -231,6 +231,19 @@ def copysign(m: Maths, x: Value, y: Value) -> Value:
 @formula("nextafter", kinds="f")
 def nextafter(m: Maths, x: Value, y: Value) -> Value:
     return m.nextafter(x, y)
+
+
+@formula("nextafter", kinds="e")
+def nextafter_half(m: Maths, x: Value, y: Value) -> Value:
+    # In float32 a step of float16 is 2 ** 13 units in the last place, and below 2 ** -14 it is always 2 ** -24.
+    outward = m.eq(x, 0) | ((y > x) ^ (x < 0))
+    bits = m.float_bits(m.fabs(x))
+    size = m.bits_float(m.where(outward, bits + 2**13, bits - 2**13))
+    subnormal = (m.fabs(x) < 2.0**-14) | (m.eq(m.fabs(x), 2.0**-14) & ~outward)
+    size = m.where(subnormal, m.where(outward, m.fabs(x) + 2.0**-24, m.fabs(x) - 2.0**-24), size)
+    size = m.where(m.eq(m.fabs(x), np.inf), m.const(65504), m.where(size > 65504, m.const(np.inf), size))
+    signed = m.copysign(size, m.where(m.eq(x, 0), y, x))
+    return m.where(m.isnan(x) | m.isnan(y), np.nan, m.where(m.eq(x, y), x, signed))
 
 
 @formula("angle", kinds="f", by="inputs")

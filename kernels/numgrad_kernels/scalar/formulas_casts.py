@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from numgrad_kernels.scalar.formula import Maths, formula
-from numgrad_kernels.scalar.ir import BOOL, Value, real_dtype
 from numgrad_kernels.scalar.formulas_logic import truth
+from numgrad_kernels.scalar.ir import BOOL, Value, real_dtype
 
 
 @formula("cast", kinds="biuf", by="inputs")

@@ -139,8 +139,7 @@ def sign(m: Maths, z: Value) -> Value:
         along = m.where(m.isinf(re) & m.isinf(im), m.const(math.nan), along)
         return m.where(m.eq(size, 0), zero, m.where(m.isinf(size), along, part / size))
 
-    nan = m.isnan(re) | m.isnan(im)
-    return m.complex(m.where(nan, math.nan, direction(re)), m.where(nan, math.nan, direction(im)))
+    return m.complex(m.where(m.isnan(size), size, direction(re)), m.where(m.isnan(size), size, direction(im)))
 
 
 def _scaled_exp(m: Maths, x: Value) -> tuple[Value, Value]:
@@ -245,7 +244,7 @@ def sqrt(m: Maths, z: Value) -> Value:
 
 @formula("rsqrt", kinds="c")
 def rsqrt(m: Maths, z: Value) -> Value:
-    return reciprocal(m, sqrt(m, z))
+    return divide(m, m.complex(m.const(1), m.const(0)), sqrt(m, z))
 
 
 @formula("power", kinds="c")
@@ -262,17 +261,23 @@ def power(m: Maths, a: Value, b: Value) -> Value:
     return m.complex(re, im)
 
 
+def _unknown_turn(m: Maths, x: Value, y: Value) -> Value:
+    """Return whether exp(x + iy) is infinite in an unknown direction."""
+    return m.isinf(x) & ~m.isfinite(y)
+
+
 def sinh_parts(m: Maths, x: Value, y: Value) -> tuple[Value, Value]:
     """Return the parts of sinh(x + iy)."""
     sine = m.where(m.eq(y, 0), y, m.sin(y))
-    return _product(m, m.sinh(x), m.cos(y)), _product(m, sine, m.cosh(x))
+    re = _product(m, m.sinh(x), m.cos(y))
+    return m.where(_unknown_turn(m, x, y), x, re), _product(m, sine, m.cosh(x))
 
 
 def cosh_parts(m: Maths, x: Value, y: Value) -> tuple[Value, Value]:
     """Return the parts of cosh(x + iy)."""
     sine, sinh = m.where(m.eq(y, 0), y, m.sin(y)), m.sinh(x)
     im = m.where(m.eq(y, 0), _product(m, sine, sinh), _product(m, sinh, sine))
-    return m.cosh(x) * m.cos(y), im
+    return m.where(_unknown_turn(m, x, y), m.fabs(x), m.cosh(x) * m.cos(y)), im
 
 
 def tanh_parts(m: Maths, x: Value, y: Value) -> tuple[Value, Value]:
@@ -286,7 +291,8 @@ def tanh_parts(m: Maths, x: Value, y: Value) -> tuple[Value, Value]:
     far = m.fabs(x) > 0.25 * math.log(float(m.finfo.max))
     decay = m.exp(-m.fabs(x))
     limit = m.where(m.isfinite(y), 4 * m.sin(y) * m.cos(y) * decay * decay, m.copysign(m.const(0), y))
-    return m.where(far, m.copysign(m.const(1), x), re), m.where(m.eq(y, 0), y, m.where(far, limit, im))
+    re = m.where(m.eq(x, 0), x, m.where(far, m.copysign(m.const(1), x), re))
+    return re, m.where(m.eq(y, 0), y, m.where(far, limit, im))
 
 
 @formula("sinh", kinds="c")

@@ -1,7 +1,7 @@
 """Inverse trigonometric and hyperbolic functions of complex numbers.
 
 The formulas are Kahan's ("Branch cuts for complex elementary functions, or much ado about nothing's sign bit", 1987):
-each part is a real function of square roots of z and of one plus or minus z, so that branch cuts follow the sign of zero.
+each part is a real function of square roots of 1 + z and 1 - z, so that branch cuts follow the sign of zero.
 """
 
 from __future__ import annotations
@@ -16,7 +16,10 @@ from numgrad_kernels.scalar.ir import Value
 def _asin_parts(m: Maths, x: Value, y: Value) -> tuple[Value, Value]:
     pr, pi = sqrt_parts(m, 1 + x, y)
     mr, mi = sqrt_parts(m, 1 - x, -y)
-    return m.atan2(x, mr * pr - mi * pi), m.asinh(mr * pi - mi * pr)
+    re, im = m.atan2(x, mr * pr - mi * pi), m.asinh(mr * pi - mi * pr)
+    infinite = m.isinf(x) | m.isinf(y)
+    re = m.where(infinite, m.atan2(x, m.fabs(y)), m.where(m.eq(x, 0), x, re))
+    return re, m.where(infinite, m.copysign(m.const(math.inf), y), im)
 
 
 @formula("asin", kinds="c")
@@ -36,7 +39,9 @@ def acos(m: Maths, z: Value) -> Value:
     x, y = parts(m, z)
     pr, pi = sqrt_parts(m, 1 + x, y)
     mr, mi = sqrt_parts(m, 1 - x, -y)
-    return m.complex(2 * m.atan2(mr, pr), m.asinh(pr * mi - pi * mr))
+    infinite = m.isinf(x) | m.isinf(y)
+    re = m.where(infinite, m.atan2(m.fabs(y), x), 2 * m.atan2(mr, pr))
+    return m.complex(re, m.where(infinite, m.copysign(m.const(math.inf), -y), m.asinh(pr * mi - pi * mr)))
 
 
 @formula("acosh", kinds="c")
@@ -44,19 +49,22 @@ def acosh(m: Maths, z: Value) -> Value:
     x, y = parts(m, z)
     pr, pi = sqrt_parts(m, x + 1, y)
     mr, mi = sqrt_parts(m, x - 1, y)
-    return m.complex(m.asinh(mr * pr + mi * pi), 2 * m.atan2(mi, pr))
+    infinite = m.isinf(x) | m.isinf(y)
+    re = m.where(infinite, math.inf, m.asinh(mr * pr + mi * pi))
+    return m.complex(re, m.where(infinite, m.atan2(y, x), 2 * m.atan2(mi, pr)))
 
 
 def _atanh_parts(m: Maths, x: Value, y: Value) -> tuple[Value, Value]:
+    """Return the parts of atanh(x + iy) for x >= 0; on the left the real part's formula would cancel."""
     below = 1 - x
     re = 0.25 * m.log1p(4 * x / (below * below + y * y))
-    # The plain formula loses everything where 1 - 2|x| + ... cancels on the left, so use the odd symmetry.
     im = 0.5 * m.atan2(2 * y, below * (1 + x) - y * y)
     size = m.hypot(x, y)
     # The squares overflow far out, where atanh z is 1 / z and a quarter turn.
     far = size > math.sqrt(float(m.finfo.max)) / 4
-    inverse = m.where(m.isinf(x) | m.isinf(y), m.copysign(m.const(0), x), x / size / size)
-    return m.where(far, inverse, re), m.where(far, m.copysign(m.const(math.pi / 2), y), im)
+    inverse = m.where(m.isinf(size), 0, x / size / size)
+    quarter = m.where(m.isnan(y), y, m.copysign(m.const(math.pi / 2), y))
+    return m.where(m.eq(x, 0), x, m.where(far, inverse, re)), m.where(far, quarter, im)
 
 
 @formula("atanh", kinds="c")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from numgrad_kernels.scalar.formula import Maths, formula
-from numgrad_kernels.scalar.formulas_order import maximum, minimum
+from numgrad_kernels.scalar.formulas_order import maximum
 from numgrad_kernels.scalar.ir import Value
 
 
@@ -64,7 +64,7 @@ def softplus(m: Maths, x: Value) -> Value:
 
 @formula("log_sigmoid", kinds="f")
 def log_sigmoid(m: Maths, x: Value) -> Value:
-    return minimum(m, x, m.const(0)) - m.log1p(m.exp(-m.fabs(x)))
+    return -softplus(m, -x)
 
 
 @formula("sigmoid", kinds="f")

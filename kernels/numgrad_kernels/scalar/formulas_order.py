@@ -183,7 +183,8 @@ def sign(m: Maths, x: Value) -> Value:
 
 @formula("sign", kinds="i")
 def sign_integers(m: Maths, x: Value) -> Value:
-    return m.where(x > 0, m.block.const(1, x.dtype), m.where(x < 0, m.block.const(-1, x.dtype), m.block.const(0, x.dtype)))
+    one, zero = m.block.const(1, x.dtype), m.block.const(0, x.dtype)
+    return m.where(x > 0, one, m.where(x < 0, m.block.const(-1, x.dtype), zero))
 
 
 @formula("sign", kinds="u")

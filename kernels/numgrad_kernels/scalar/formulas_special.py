@@ -22,7 +22,8 @@ def erfc(m: Maths, x: Value) -> Value:
 
 @formula("lgamma", kinds="f")
 def lgamma(m: Maths, x: Value) -> Value:
-    return m.lgamma(x)
+    # C's answer at -inf is inf; SciPy's, which is the meaning of the op, is -inf.
+    return m.where(m.eq(x, -math.inf), x, m.lgamma(x))
 
 
 # With w = -log(1 - x * x): erfinv(x) / x as a polynomial in w - 2.5 for w < 5, and erfinv(|x|) as one in
@@ -61,9 +62,13 @@ def _bernoulli_numbers() -> list[Fraction]:
     return numbers[::2]
 
 
-def _fraction(m: Maths, x: Value) -> Value:
-    """Return x minus the nearest integer, exactly."""
-    return x - m.rint(x)
+def _cotangent(m: Maths, x: Value) -> tuple[Value, Value]:
+    """Return whether x is an integer, and cot(pi x), accurate near the zeros at half integers too."""
+    turn = x - m.rint(x)
+    size = m.fabs(turn)
+    steep = size < 0.25
+    tangent = m.tan(math.pi * m.where(steep, size, 0.5 - size))
+    return m.eq(turn, 0), m.copysign(m.where(steep, 1 / tangent, tangent), turn)
 
 
 _DIGAMMA_SHIFT = 10
@@ -83,11 +88,11 @@ def digamma(m: Maths, x: Value) -> Value:
     inverse = 1 / z
     series = [0.0] + [float(b / (2 * k)) for k, b in enumerate(_bernoulli_numbers()[:9]) if k]
     right_value = m.log(z) - 0.5 * inverse - m.polynomial(inverse * inverse, series) - shift
-    # psi(x) = psi(1 - x) - pi / tan(pi x)
-    turn = _fraction(m, x)
-    reflected = right_value - math.pi / m.tan(math.pi * turn)
+    # psi(x) = psi(1 - x) - pi cot(pi x)
+    is_pole, cotangent = _cotangent(m, x)
+    reflected = right_value - math.pi * cotangent
     pole = m.where(m.eq(x, 0), m.copysign(m.const(math.inf), -x), math.nan)
-    result = m.where(left, m.where(m.eq(turn, 0) | m.isinf(x), pole, reflected), right_value)
+    result = m.where(left, m.where(is_pole | m.isinf(x), pole, reflected), right_value)
     return m.where(m.isnan(x), x, result)
 
 
@@ -132,11 +137,10 @@ def polygamma(m: Maths, x: Value, n: int = 0) -> Value:
     tail = m.polynomial(inverse * inverse, series) * float(math.factorial(n - 1)) + inverse * (0.5 * factorial)
     right_value = (tail * _power(inverse, n) + ahead) * sign
     # (-1)^n psi_n(1 - x) - psi_n(x) = pi d^n/dx^n cot(pi x)
-    turn = _fraction(m, x)
-    cotangent = 1 / m.tan(math.pi * turn)
+    is_pole, cotangent = _cotangent(m, x)
     bend = m.polynomial(cotangent, [float(c) for c in _cotangent_derivative(n)]) * math.pi ** (n + 1)
     reflected = right_value * -sign - bend
-    result = m.where(left, m.where(m.eq(turn, 0), sign * math.inf, reflected), right_value)
+    result = m.where(left, m.where(is_pole, sign * math.inf, reflected), right_value)
     return m.where(m.isnan(x) | m.eq(x, -math.inf), math.nan, result)
 
 

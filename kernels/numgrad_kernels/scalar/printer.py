@@ -18,10 +18,13 @@ SHORT_NAMES = {
     **{np.dtype(f"c{n}"): f"c{8 * n}" for n in (8, 16)},
 }
 
-_OPERATORS = {
-    **{"add": "+", "sub": "-", "mul": "*", "div": "/", "floordiv": "//", "mod": "%", "shl": "<<", "shr": ">>"},
-    **{"lt": "<", "le": "<=", "gt": ">", "ge": ">=", "eq": "==", "ne": "!=", "and": "&", "or": "|", "xor": "^"},
-}
+_OPERATORS = dict(
+    zip(
+        "add sub mul div floordiv mod shl shr lt le gt ge eq ne and or xor".split(),
+        "+ - * / // % << >> < <= > >= == != & | ^".split(),
+        strict=True,
+    )
+)
 
 #: Instructions that are spelled alike on both targets.
 _SHARED_CALLS = {"select": "select", "complex": "complex", "ipow": "int_power"}
