@@ -22,7 +22,8 @@ class Library:
 
     The kernel's argument table holds the addresses of the inputs, of the outputs and of the scratch buffers, then the
     integers of `sizes`, then the address of the status word if `status` is set. It is called for ``lo = 0``,
-    ``hi = span`` or for disjoint chunks of that range (when `parallel`).
+    ``hi = span`` or for disjoint chunks of that range (when `parallel`). A kernel that writes non-zero to the status word
+    makes the call raise `raises` (numpy.linalg.LinAlgError if None) with the text `error`.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Library:
     status: bool = False
     parallel: bool = False
     error: str = ""
+    raises: type[Exception] | None = None
 
 
 @dataclass(frozen=True)

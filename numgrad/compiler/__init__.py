@@ -1,0 +1,1 @@
+"""The compiler floor: from a graph to a program of native kernels."""

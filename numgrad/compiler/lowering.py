@@ -1,0 +1,157 @@
+"""From steps to native kernels: the only door to `numgrad_kernels`."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from numgrad import config
+from numgrad.compiler.access import Access
+from numgrad.compiler.nest import Nest, Reduction
+from numgrad.compiler.printer_numba import COLUMN_BLOCK, Argument, Printed, print_cpu, print_cuda
+from numgrad.compiler.rewrite import Node, Value
+from numgrad.compiler.schedule import LibraryStep
+from numgrad.errors import KernelError, SourceLine, at
+from numgrad.types import Dim, size_product
+
+__all__ = ["Launch", "Scratch", "kernels", "lower_step", "ptx_of"]
+
+# Rough costs in nanoseconds an element, for deciding about threads and the GIL; only their order of magnitude matters.
+_COST = {"light": 0.3, "heavy": 2.0}
+_HEAVY = frozenset("exp exp2 expm1 log log1p log2 log10 sin cos tan asin acos atan atan2 sinh cosh tanh asinh acosh atanh erf erfc "
+                   "erfinv lgamma digamma polygamma power hypot cbrt softplus sigmoid log_sigmoid logaddexp logaddexp2 "
+                   "xlogy xlog1py divide remainder floor_divide".split())
+
+
+def kernels(name: str) -> Any:
+    """A module of the kernels package, loaded when it is first asked for."""
+    _connect_settings()
+    return importlib.import_module(f"numgrad_kernels.{name}")
+
+
+@cache
+def _connect_settings() -> None:
+    settings = importlib.import_module("numgrad_kernels.settings").settings
+    config.connect(lambda name, value: setattr(settings, name, value))
+
+
+@dataclass(frozen=True)
+class Scratch:
+    """A buffer that lives only during one step: dtype and number of elements."""
+
+    dtype: np.dtype[Any]
+    count: Dim
+
+
+@dataclass
+class Launch:
+    """A kernel with its argument table and range: what one row of a program's step table is made from."""
+
+    address: int
+    symbol: str
+    title: str
+    source: str
+    arguments: list[Any]  # Argument, Scratch or "status"
+    span: Dim | str  # hi, or "chunks" for the number of chunks of a full reduction
+    cost: Dim  # estimated work in units of 0.1 ns
+    parallel: bool
+    reads: list[Value]
+    writes: list[Value]
+    where: SourceLine | None
+    chunked: tuple[Dim, Dim] | None = None  # full reductions: first dimension, elements below it
+    node: Node | None = None
+    flops: Dim = 0
+
+
+def lower_step(step: Nest | LibraryStep) -> list[Launch]:
+    """The kernel launches of one step; KernelError when a kernel is missing."""
+    return [_library(step.node)] if isinstance(step, LibraryStep) else _nest(step)
+
+
+def _nest(nest: Nest) -> list[Launch]:
+    scalar = kernels("scalar")
+    try:
+        printed = print_cpu(nest, scalar)
+    except LookupError as error:
+        raise KernelError(f"cpu: {error.args[0]}{at(nest.where)}") from error
+    built = kernels("build").build_source(printed.source)
+    kinds = nest.kinds
+    full = bool(kinds) and set(kinds) == {"R"}
+    span: Dim | str
+    if not kinds:
+        span = 1
+    elif full:
+        span = "chunks"
+    elif kinds.startswith("R") and kinds.count("I") == 1:
+        span = (nest.dims[-1] + (COLUMN_BLOCK - 1)) // COLUMN_BLOCK
+    elif kinds.startswith("R"):
+        span = nest.dims[kinds.index("I")]
+    else:
+        span = nest.dims[0]
+    each = sum(_COST["heavy" if i.op in _HEAVY else "light"] for i in nest.instructions) + 0.3
+    elements = size_product(nest.dims)
+    operations = max(1, len(nest.instructions) + len(nest.reductions))
+    launch = Launch(built.address, built.symbol, _title(nest), printed.source, list(printed.arguments), span,
+                    elements * max(1, int(10 * each)), True, nest.roots_read(), nest.roots_written(), nest.where,
+                    (nest.dims[0], size_product(nest.dims[1:])) if full else None, None, elements * operations)
+    return [launch, *(_combine(r, scalar, nest.where) for r in nest.reductions)] if full else [launch]
+
+
+def _combine(reduction: Reduction, scalar: Any, where: SourceLine | None) -> Launch:
+    """The launch that reduces the partial results of the chunks, always in the same order."""
+    value = reduction.target
+    small = Nest((2,), "R", [Access(value, 0, (1,))], [], [], [Reduction(reduction.op, ("load", 0), value, value.dtype)])
+    printed = print_cpu(small, scalar)
+    built = kernels("build").build_source(printed.source)
+    arguments = [Argument("partials", value), Argument("buffer", value), Argument("chunks"), Argument("chunks")]
+    return Launch(built.address, built.symbol, f"combine {reduction.op}", printed.source, arguments, "combine", 1, False,
+                  [value], [value], where)
+
+
+def _title(nest: Nest) -> str:
+    names = [i.op for i in nest.instructions] + [r.op for r in nest.reductions]
+    return " ".join(names[:8]) + (" ..." if len(names) > 8 else "") or "copy"
+
+
+def _library(node: Node) -> Launch:
+    library = node.record.library
+    ins, outs = [v.spec for v in node.inputs], [v.spec for v in node.outputs]
+    if library is None:
+        listed = ", ".join(str(s) for s in ins)
+        raise KernelError(f"{node.record.name}: there is no kernel for ({listed}) on target cpu{at(node.where)}")
+    dtypes = tuple(np.dtype(d).name for d in library.dtypes(ins, outs, node.attrs))
+    build = kernels("build")
+    try:
+        built = build.build_library(library.name, dtypes)
+    except (LookupError, TypeError, NotImplementedError) as error:
+        raise KernelError(f"{node.record.name}: there is no kernel for {', '.join(dtypes)} on target cpu: {error}"
+                          f"{at(node.where)}") from error
+    arguments: list[Any] = [Argument("buffer", v) for v in (*node.inputs, *node.outputs)]
+    arguments += [Scratch(np.dtype(d), n) for d, n in library.scratch(ins, outs, node.attrs)]
+    arguments += [Argument("dim", dim=_integer(n)) for n in library.sizes(ins, outs, node.attrs)]
+    if library.status:
+        arguments.append("status")
+    span = library.span(ins, outs, node.attrs)
+    flops = library.flops(ins, outs, node.attrs) if library.flops else sum((size_product(s.shape) for s in outs), 0)
+    return Launch(built.address, built.symbol, node.record.name, f"# library kernel {library.name}({', '.join(dtypes)})\n", arguments,
+                  span, flops * 5, library.parallel, list(node.inputs), list(node.outputs), node.where, None, node, flops)
+
+
+def _integer(size: Any) -> Dim:
+    return int(size) if isinstance(size, (bool, np.integer)) else size
+
+
+def ptx_of(steps: Sequence[Nest | LibraryStep], compute_capability: tuple[int, int] = (8, 0)) -> list[tuple[Printed, str]]:
+    """Every fused nest as CUDA Python and as PTX, for a look at what a GPU would run; needs no GPU."""
+    scalar, cuda = kernels("scalar"), kernels("targets.cuda")
+    result = []
+    for step in steps:
+        if isinstance(step, Nest):
+            printed = print_cuda(step, scalar)
+            result.append((printed, cuda.compile_ptx(printed.source, "kernel", printed.signature, cc=compute_capability)))
+    return result

@@ -1,0 +1,250 @@
+"""Compiled programs: what `ng.compile` returns."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from numgrad.compiler.lowering import Launch, kernels, lower_step, ptx_of
+from numgrad.compiler.memory import assign_slots
+from numgrad.compiler.nest import Nest
+from numgrad.compiler.plan import Layout, Plan, Sizes
+from numgrad.compiler.rewrite import Value, lower
+from numgrad.compiler.schedule import schedule
+from numgrad.errors import DeviceError, DtypeError, GraphError, ShapeError, at, user_line
+from numgrad.graph.core import Graph, Tensor
+from numgrad.graph.run import bind_sizes, check_guards
+from numgrad.types import canonical_shape, dim_value
+
+__all__ = ["Program", "compile_program"]
+
+PLANS_KEPT = 64
+_RELOCATE = """def kernel(args, lo, hi):
+    for k in range(lo, hi):
+        source = as_i64(args[3 * k])
+        target = as_i64(args[3 * k + 1])
+        target[0] = source[0] + args[3 * k + 2]
+"""
+
+
+class _Tools:
+    """The native functions that plans call."""
+
+    def __init__(self) -> None:
+        entry = kernels("entry")
+        self.entry = entry.make_entry()
+        self.data_address = entry.make_data_address()
+        self.PlanBlock = entry.PlanBlock
+
+    @staticmethod
+    def relocate() -> int:
+        return kernels("build").build_source(_RELOCATE).address  # type: ignore[no-any-return]
+
+
+_tools: _Tools | None = None
+
+
+def _get_tools() -> _Tools:
+    global _tools
+    if _tools is None:
+        _tools = _Tools()
+    return _tools
+
+
+class Program:
+    """A compiled graph: called with NumPy arrays in the order of its inputs, returns a list of NumPy arrays.
+
+    Attributes
+    ----------
+    source : str
+        The generated kernels as Python.
+    launches : list
+        The kernels in the order in which they run.
+    """
+
+    def __init__(self, inputs: Sequence[Tensor], outputs: Sequence[Tensor], graph: Graph) -> None:
+        self.inputs, self.outputs, self.graph = list(inputs), list(outputs), graph
+        lowered = lower(self.inputs, self.outputs, graph.sizes)
+        self.schedule = schedule(lowered)
+        self.launches: list[Launch] = []
+        for step in self.schedule.steps:
+            self.launches.extend(lower_step(step))
+        self.input_dtypes = [t.dtype for t in self.inputs]
+        self._output_specs = [(t.dtype, canonical_shape(t.shape)) for t in self.outputs]
+        self._constants: list[np.ndarray[Any, Any]] = []
+        self._layout = self._make_layout()
+        self._plans: OrderedDict[Any, Plan] = OrderedDict()
+        self._lock = threading.Lock()
+        self._last: Any = None
+        self._check_nonempty = [
+            (step.dims[0], r) for step in self.schedule.steps if isinstance(step, Nest) for r in step.reductions
+            if r.op in ("max", "min")]
+
+    def _make_layout(self) -> Layout:
+        places: dict[Value, tuple[str, int]] = {v: ("input", i) for i, v in enumerate(self.schedule.inputs)}
+        size_nodes = []
+        for node in self.schedule.lowered.nodes:
+            if node.record.name == "constant":
+                self._constants.append(np.ascontiguousarray(node.attrs["value"]))
+                places[node.outputs[0]] = ("constant", len(self._constants) - 1)
+            elif node.record.name == "size":
+                places[node.outputs[0]] = ("size", len(size_nodes))
+                size_nodes.append(node.attrs["value"])
+        for i, value in enumerate(self.schedule.outputs):
+            places[value] = ("output", i)
+        slots = assign_slots([x.reads for x in self.launches], [x.writes for x in self.launches], set(places))
+        roots = self.schedule.roots
+
+        def place(value: Value) -> tuple[str, int]:
+            root = roots.get(value, value)
+            found = places.get(root)
+            return found if found is not None else ("arena", slots.of[root])
+
+        return Layout(self.launches, Sizes(self.graph.sizes.symbols), place, slots.sizes, size_nodes)
+
+    # -- plans
+    def admits(self, arrays: Sequence[np.ndarray[Any, Any]]) -> bool:
+        """Whether the assumptions about sizes made while tracing hold for these arrays."""
+        values = bind_sizes(self.inputs, arrays)
+        return all(g.holds(values) for g in self.graph.sizes.guards)
+
+    def plan_for(self, shapes: tuple[tuple[int, ...], ...], arrays: Sequence[Any]) -> Plan:
+        """The plan for arrays of these shapes: remembered, or made (which compiles nothing)."""
+        with self._lock:
+            plan = self._plans.get(shapes)
+            if plan is not None:
+                self._plans.move_to_end(shapes)
+                return plan
+        values = bind_sizes(self.inputs, arrays)
+        for symbol in self.graph.sizes.symbols:
+            values.setdefault(symbol, 0)
+        check_guards(self.graph, values)
+        specs = [(d, tuple(dim_value(x, values) for x in s)) for d, s in self._output_specs]
+        tools = _get_tools()
+        addresses = [tools.data_address(c) for c in self._constants]
+        plan = Plan(self._layout, [values[s] for s in self.graph.sizes.symbols],
+                    [*self.input_dtypes, *(d for d, _ in specs)], addresses, specs, shapes, tools)
+        with self._lock:
+            self._plans[shapes] = plan
+            while len(self._plans) > PLANS_KEPT:
+                self._plans.popitem(last=False)
+        return plan
+
+    # -- calls
+    def fast(self, *arrays: Any) -> list[Any] | None:
+        """The outputs for arrays like the last ones (shapes, dtypes, layout), or None: then call the program."""
+        last = self._last
+        if last is None:
+            return None
+        result = last(*arrays)
+        return result if result.__class__ is list else None
+
+    def __call__(self, *arrays: Any, out: Sequence[np.ndarray[Any, Any]] | None = None) -> list[np.ndarray[Any, Any]]:
+        given = [self._prepared(k, a) for k, a in enumerate(arrays)]
+        if len(given) != len(self.inputs):
+            raise TypeError(f"compiled function: got {len(given)} arrays, wanted {len(self.inputs)}{at(user_line())}")
+        plan = self.plan_for(tuple([a.shape for a in given]), given)
+        if out is not None:
+            self._check_out(plan, out, given)
+        code, context, outputs = plan.run(given, out)
+        if code == 1:
+            self._last = plan.contexts[0].call
+            return list(outputs)
+        if code == 2:
+            self._raise(context)
+        raise AssertionError("the native entry refused prepared arrays")
+
+    def _prepared(self, k: int, value: Any) -> np.ndarray[Any, Any]:
+        dtype = self.input_dtypes[k]
+        array = np.asarray(value)
+        if array.dtype != dtype and not np.can_cast(array.dtype, dtype, "same_kind"):
+            raise DtypeError(f"input {self.inputs[k].name}: got {array.dtype}, wanted {dtype}{at(user_line())}")
+        array = np.require(array, dtype, ["C", "A", "E"])
+        # NumPy may hold an equal but different dtype object (after unpickling, say); the entry compares identity.
+        return array if array.dtype is dtype else array.view(dtype)
+
+    def _check_out(self, plan: Plan, out: Sequence[Any], given: Sequence[Any]) -> None:
+        if len(out) != len(plan.output_specs):
+            raise TypeError(f"out: got {len(out)} arrays, wanted {len(plan.output_specs)}{at(user_line())}")
+        for i, (array, (dtype, shape)) in enumerate(zip(out, plan.output_specs, strict=True)):
+            flags = array.flags
+            if array.dtype is not dtype or array.shape != shape or not (flags.c_contiguous and flags.aligned and flags.writeable):
+                raise ShapeError(f"out[{i}]: got {array.dtype}{array.shape}, wanted a writeable C-contiguous {dtype} array of "
+                                 f"shape {shape}{at(user_line())}")
+            if any(np.may_share_memory(array, a) for a in [*given, *out[:i]]):
+                raise ShapeError(f"out[{i}] shares memory with an input or another output{at(user_line())}")
+
+    def _raise(self, context: Any) -> None:
+        moved = len(context.program) - len(self.launches)
+        launch = self.launches[max(0, context.block.steps_done - 1 - moved)]
+        node = launch.node
+        assert node is not None and node.record.library is not None
+        library = node.record.library
+        raise (library.raises or np.linalg.LinAlgError)(f"{node.record.name}: {library.error}{at(launch.where)}")
+
+    def bind(self, *arrays: np.ndarray[Any, Any]) -> Bound:
+        """Fix the arrays: calls then only run the program, on whatever the arrays hold at that moment."""
+        given = []
+        for k, array in enumerate(arrays):
+            prepared = self._prepared(k, array)
+            if prepared is not array and not (isinstance(array, np.ndarray) and np.shares_memory(prepared, array)):
+                raise ShapeError(f"bind: input {k} must be a C-contiguous {self.input_dtypes[k]} array{at(user_line())}")
+            given.append(prepared)
+        return Bound(self, given)
+
+    # -- looking inside
+    @property
+    def source(self) -> str:
+        """The kernels' generated Python, each once, in the order of their first use."""
+        seen: dict[str, str] = {}
+        for launch in self.launches:
+            seen.setdefault(launch.symbol, f"# {launch.title}\n{launch.source}")
+        return "\n".join(seen.values())
+
+    @property
+    def kernel_count(self) -> int:
+        """The number of distinct kernels."""
+        return len({launch.symbol for launch in self.launches})
+
+    def ptx(self, compute_capability: tuple[int, int] = (8, 0)) -> list[str]:
+        """The fused kernels as PTX text for a GPU of the given compute capability."""
+        return [text for _, text in ptx_of(self.schedule.steps, compute_capability)]
+
+
+class Bound:
+    """A program with its arrays fixed; the outputs are reused from call to call."""
+
+    def __init__(self, program: Program, arrays: list[np.ndarray[Any, Any]]) -> None:
+        self._program, self._arrays = program, arrays
+        plan = program.plan_for(tuple([a.shape for a in arrays]), arrays)
+        self._context = plan._context()
+        self.outputs = [np.empty(shape, dtype) for dtype, shape in plan.output_specs]
+        self._plan = plan
+
+    def __call__(self) -> list[np.ndarray[Any, Any]]:
+        code = self._plan.tools.entry(self._context.block.address, *self._arrays, *self.outputs)
+        if code == 2:
+            self._program._raise(self._context)
+        if code != 1:
+            raise GraphError(f"a bound array changed its shape or layout, or runs in another thread{at(user_line())}")
+        return self.outputs
+
+
+def compile_program(inputs: Sequence[Tensor], outputs: Sequence[Tensor], target: str = "cpu") -> Program:
+    """Compile the part of a graph between placeholders and outputs."""
+    if target == "cuda":
+        available, reason = kernels("targets.cuda").available()
+        raise DeviceError(f"compile: target 'cuda' cannot run programs yet{'' if available else f' ({reason})'}; fused kernels compile "
+                          f"to PTX through Program.ptx(){at(user_line())}")
+    if target != "cpu":
+        raise ValueError(f"compile: unknown target {target!r}, wanted 'cpu' or 'cuda'{at(user_line())}")
+    graph = next((t.graph for t in (*inputs, *outputs) if t.graph is not None), None) or Graph()
+    for tensor in inputs:
+        if tensor.op is None or tensor.op.type != "placeholder":
+            raise GraphError(f"compile: inputs must be placeholders, got {tensor!r}{at(user_line())}")
+    with graph.lock:
+        return Program(inputs, outputs, graph)

@@ -1,0 +1,243 @@
+"""Lower a graph into hash-consed values: equal expressions become one, and trivial ones disappear."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from numgrad.errors import GraphError, SourceLine, at
+from numgrad.graph.core import Graph, Operation, Tensor
+from numgrad.graph.records import OPS, OpRecord
+from numgrad.graph.walk import ancestors
+from numgrad.types import Shape, ShapeEnv, Size, Spec, canonical_shape, same_shape, size_product
+
+__all__ = ["Lowered", "Node", "Value", "lower"]
+
+FOLD_LIMIT = 1 << 14  # constants up to this many elements are computed while compiling
+_FORWARDED = frozenset({"identity", "stop_gradient", "prevent_gradient", "positive"})
+
+
+class Node:
+    """One computation: an op record, values in, values out."""
+
+    __slots__ = ("attrs", "inputs", "number", "outputs", "record", "where")
+
+    def __init__(self, record: OpRecord, inputs: tuple[Value, ...], attrs: dict[str, Any], specs: Sequence[Spec],
+                 number: int, where: SourceLine | None) -> None:
+        self.record, self.inputs, self.attrs, self.number, self.where = record, inputs, attrs, number, where
+        self.outputs = tuple([Value(self, i, s.dtype, canonical_shape(s.shape)) for i, s in enumerate(specs)])
+
+    def __repr__(self) -> str:
+        return f"{self.record.name}#{self.number}"
+
+
+class Value:
+    """One output of a node."""
+
+    __slots__ = ("dtype", "index", "node", "shape")
+
+    def __init__(self, node: Node, index: int, dtype: np.dtype[Any], shape: Shape) -> None:
+        self.node, self.index, self.dtype, self.shape = node, index, dtype, shape
+
+    @property
+    def spec(self) -> Spec:
+        return Spec(self.dtype, self.shape)
+
+    @property
+    def op(self) -> str:
+        return self.node.record.name
+
+    def __repr__(self) -> str:
+        return f"{self.node!r}.{self.index}"
+
+
+class Lowered:
+    """A graph in lowered form: nodes in order, the placeholders' values, the outputs' values."""
+
+    def __init__(self, sizes: ShapeEnv) -> None:
+        self.sizes = sizes
+        self.nodes: list[Node] = []
+        self.inputs: list[Value] = []
+        self.outputs: list[Value] = []
+        self._known: dict[Any, Node] = {}
+
+    # -- construction
+    def make(self, record: OpRecord, inputs: tuple[Value, ...], attrs: dict[str, Any], specs: Sequence[Spec],
+             where: SourceLine | None) -> tuple[Value, ...]:
+        """The values of a computation: known ones when it was made before, simpler ones when it is trivial."""
+        simpler = self._simplify(record, inputs, attrs, specs, where)
+        if simpler is not None:
+            return simpler
+        key = (record.name, tuple([(v.node.number, v.index) for v in inputs]), _frozen(attrs))
+        node = self._known.get(key)
+        if node is None:
+            node = self._append(record, inputs, attrs, specs, where)
+            self._known[key] = node
+        return node.outputs
+
+    def _append(self, record: OpRecord, inputs: tuple[Value, ...], attrs: dict[str, Any], specs: Sequence[Spec],
+                where: SourceLine | None) -> Node:
+        node = Node(record, inputs, attrs, specs, len(self.nodes), where)
+        self.nodes.append(node)
+        return node
+
+    def constant(self, array: np.ndarray[Any, Any]) -> Value:
+        """The value of a constant array; one for equal small ones."""
+        key = (array.dtype.str, array.shape, array.tobytes()) if array.size <= 64 else ("id", id(array))
+        node = self._known.get(key)
+        if node is None:
+            node = self._append(OPS["constant"], (), {"value": array}, (Spec(array.dtype, array.shape),), None)
+            self._known[key] = node
+        return node.outputs[0]
+
+    def _simplify(self, record: OpRecord, inputs: tuple[Value, ...], attrs: dict[str, Any], specs: Sequence[Spec],
+                  where: SourceLine | None) -> tuple[Value, ...] | None:
+        name = record.name
+        if name in _FORWARDED:
+            return (inputs[0],)
+        if name == "constant":
+            return (self.constant(attrs["value"]),)
+        if name == "cast":
+            source = inputs[0]
+            if source.dtype == specs[0].dtype:
+                return (source,)
+        elif name in ("zeros_like", "ones_like", "full"):
+            number = {"zeros_like": 0, "ones_like": 1}.get(name)
+            fill = np.asarray(attrs["value"] if number is None else number, dtype=specs[0].dtype)
+            return self._broadcast(self.constant(fill), specs[0])
+        elif name == "multiply":
+            for one, other in (inputs, inputs[::-1]):
+                if _filled_with(other, 1) and same_shape(one.shape, specs[0].shape):
+                    return (one,)
+        elif name == "divide":
+            if _filled_with(inputs[1], 1) and same_shape(inputs[0].shape, specs[0].shape):
+                return (inputs[0],)
+        elif name == "permute_dims":
+            source = inputs[0].node
+            if tuple(attrs["axes"]) == tuple(range(len(attrs["axes"]))):
+                return (inputs[0],)
+            if source.record.name == "permute_dims":
+                axes = tuple(source.attrs["axes"][a] for a in attrs["axes"])
+                return self.make(record, source.inputs, {"axes": axes}, specs, where)
+        elif name in ("reshape", "broadcast_to"):
+            if same_shape(inputs[0].shape, specs[0].shape):
+                return (inputs[0],)
+            source = inputs[0].node
+            if source.record.name == name:
+                return self.make(record, source.inputs, attrs, specs, where)
+        if (record.kind != "effect" and inputs and all(v.op == "constant" for v in inputs)
+                and not any(isinstance(d, Size) for s in specs for d in s.shape)
+                and sum(int(size_product(s.shape)) for s in specs) <= FOLD_LIMIT and not _any_size(attrs)):
+            return self._fold(record, inputs, attrs, specs)
+        if record.view is not None and inputs and _is_fill(inputs[0]) and len(inputs) == 1:
+            return self._broadcast(_fill_source(inputs[0]), specs[0])
+        return None
+
+    def _broadcast(self, scalar: Value, spec: Spec) -> tuple[Value, ...]:
+        if not spec.shape and not scalar.shape:
+            return (scalar,)
+        node = self._known.get(("fill", scalar.node.number, _frozen(tuple(spec.shape))))
+        if node is None:
+            node = self._append(OPS["broadcast_to"], (scalar,), {"shape": tuple(spec.shape)}, (spec,), None)
+            self._known[("fill", scalar.node.number, _frozen(tuple(spec.shape)))] = node
+        return node.outputs
+
+    def _fold(self, record: OpRecord, inputs: tuple[Value, ...], attrs: dict[str, Any],
+              specs: Sequence[Spec]) -> tuple[Value, ...] | None:
+        try:
+            with np.errstate(all="ignore"):
+                result = record.evaluate(*[v.node.attrs["value"] for v in inputs], **attrs)
+        except (np.linalg.LinAlgError, IndexError):
+            return None  # the program raises it where the user asked for it
+        results = result if isinstance(result, tuple) else (result,)
+        return tuple(self.constant(np.ascontiguousarray(r, dtype=s.dtype).reshape(np.shape(r)))
+                     for r, s in zip(results, specs, strict=True))
+
+    # -- from graphs
+    def add_graph(self, outputs: Sequence[Tensor], known: dict[Tensor, Value]) -> list[Value]:
+        """Lower what `outputs` depend on, given the values of some tensors."""
+        for op in ancestors(outputs, stop=lambda t: t in known):
+            if all(t in known for t in op.outputs):
+                continue
+            for tensor, value in zip(op.outputs, self._lower_op(op, known), strict=True):
+                known[tensor] = value
+        return [known[t] if t.op is not None else self.constant(np.ascontiguousarray(t.numpy())) for t in outputs]
+
+    def _lower_op(self, op: Operation, known: dict[Tensor, Value]) -> Sequence[Value]:
+        if op.type == "placeholder":
+            raise GraphError(f"compile: the placeholder {op.name} is not among the inputs{at(op.where)}")
+        inputs = tuple([known[t] for t in op.inputs])
+        record = op.record
+        if record.decompose is not None:
+            return self._decompose(op, inputs)
+        return self.make(record, inputs, op.attrs, [t.spec for t in op.outputs], op.where)
+
+    def _decompose(self, op: Operation, inputs: tuple[Value, ...]) -> Sequence[Value]:
+        key = (op.type, tuple([(v.node.number, v.index) for v in inputs]), _frozen(op.attrs))
+        found = self._known.get(key)
+        if found is not None:
+            return found  # type: ignore[return-value]
+        scratch = Graph()
+        scratch.sizes = self.sizes
+        with scratch.as_default():
+            tensors = [scratch.add(OPS["placeholder"], (), {}, (v.spec,)).outputs[0] for v in inputs]
+            assert op.record.decompose is not None
+            result = op.record.decompose(*tensors, **op.attrs)
+        results = result if isinstance(result, (tuple, list)) else (result,)
+        values = tuple(self.add_graph(results, dict(zip(tensors, inputs, strict=True))))
+        self._known[key] = values  # type: ignore[assignment]
+        return values
+
+
+def lower(inputs: Sequence[Tensor], outputs: Sequence[Tensor], sizes: ShapeEnv) -> Lowered:
+    """Lower the part of a graph that computes `outputs` from the placeholders `inputs`."""
+    lowered = Lowered(sizes)
+    known: dict[Tensor, Value] = {}
+    for tensor in inputs:
+        node = lowered._append(OPS["placeholder"], (), {}, (tensor.spec,), tensor.op.where if tensor.op else None)
+        known[tensor] = node.outputs[0]
+        lowered.inputs.append(node.outputs[0])
+    lowered.outputs = lowered.add_graph(outputs, known)
+    return lowered
+
+
+def _is_fill(value: Value) -> bool:
+    node = value.node
+    return node.record.name == "broadcast_to" and node.inputs[0].op == "constant" and _array(node.inputs[0]).size == 1
+
+
+def _fill_source(value: Value) -> Value:
+    return value.node.inputs[0]
+
+
+def _filled_with(value: Value, number: int) -> bool:
+    source = _fill_source(value) if _is_fill(value) else value
+    return source.op == "constant" and _array(source).size == 1 and bool(_array(source).reshape(()) == number)
+
+
+def _array(constant: Value) -> np.ndarray[Any, Any]:
+    return constant.node.attrs["value"]  # type: ignore[no-any-return]
+
+
+def _any_size(attrs: dict[str, Any]) -> bool:
+    return any(isinstance(v, Size) or (isinstance(v, tuple) and any(isinstance(x, Size) for x in v))
+               for v in attrs.values())
+
+
+def _frozen(value: Any) -> Any:
+    """A hashable stand-in for an attribute; sizes by structure, so that looking them up records no guard."""
+    if isinstance(value, dict):
+        return tuple([(k, _frozen(v)) for k, v in sorted(value.items())])
+    if isinstance(value, (tuple, list)):
+        return tuple([_frozen(v) for v in value])
+    if isinstance(value, Size):
+        return ("size", repr(value.canonical()))
+    if isinstance(value, np.ndarray):
+        return ("array", value.dtype.str, value.shape, value.tobytes()) if value.size <= 64 else ("id", id(value))
+    if isinstance(value, float):
+        return ("float", value.hex())
+    if isinstance(value, (bool, complex)):
+        return (type(value).__name__, str(value))
+    return value
