@@ -27,7 +27,7 @@ __all__ = [
 SUPPORTED_DTYPES = tuple(
     np.dtype(c) for c in "? i1 i2 i4 i8 u1 u2 u4 u8 f2 f4 f8 c8 c16".split()
 )
-_SUPPORTED = frozenset(SUPPORTED_DTYPES)
+_CANONICAL = {dtype: dtype for dtype in SUPPORTED_DTYPES}  # to the object that NumPy's own arrays carry
 _KIND_NAMES = {"b": "bool", "i": "integer", "u": "integer", "f": "float", "c": "complex"}
 
 
@@ -38,11 +38,11 @@ def as_dtype(value: Any) -> np.dtype[Any]:
     except TypeError as error:
         raise DtypeError(f"not a data type: {value!r}; wanted one of bool, int8..uint64, float16..64, complex64/128"
                          f"{at(user_line())}") from error
-    dtype = dtype.newbyteorder("=")
-    if dtype not in _SUPPORTED:
+    found = _CANONICAL.get(dtype) or _CANONICAL.get(dtype.newbyteorder("="))
+    if found is None:
         raise DtypeError(f"data type {dtype} is not supported; wanted one of bool, int8..uint64, float16..64, "
                          f"complex64/128{at(user_line())}")
-    return dtype
+    return found
 
 
 def is_trainable(dtype: np.dtype[Any]) -> bool:
@@ -83,7 +83,7 @@ class _Compound:
         self.kind, self.args = kind, args
 
     def _key(self) -> tuple[Any, ...]:
-        return (self.kind, *(_dim_key(a) for a in self.args))
+        return (self.kind, *(dim_key(a) for a in self.args))
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, _Compound) and self._key() == other._key()
@@ -104,7 +104,7 @@ def _atom_key(atom: Any) -> tuple[Any, ...]:
     return (0, atom.number) if isinstance(atom, _Symbol) else (1, repr(atom._key()))
 
 
-def _dim_key(dim: Dim) -> Any:
+def dim_key(dim: Dim) -> Any:
     return dim if isinstance(dim, int) else tuple((c, tuple(_atom_key(a) for a in m)) for m, c in dim.terms)
 
 
@@ -287,7 +287,7 @@ class Size:
         return self._compare(">=", other)
 
     def __hash__(self) -> int:
-        return hash(_dim_key(_canonical(self)))
+        return hash(dim_key(_canonical(self)))
 
     def __repr__(self) -> str:
         parts = []
@@ -360,7 +360,7 @@ def _divide_exactly(a: Dim, b: Dim) -> Dim | None:
     """a/b when b is a single term that divides every term of a."""
     divisor = _terms(b)
     if len(divisor) != 1:
-        return 1 if _dim_key(a) == _dim_key(b) else None
+        return 1 if dim_key(a) == dim_key(b) else None
     (monomial, coefficient), = divisor
     result: dict[tuple[Any, ...], int] = {}
     for m, c in _terms(a):
@@ -384,7 +384,7 @@ def _compound(kind: str, a: Dim, b: Dim) -> Dim:
         exact = _divide_exactly(a, b)
         if exact is not None:
             return exact if kind == "floordiv" else 0
-    elif _dim_key(a) == _dim_key(b):
+    elif dim_key(a) == dim_key(b):
         return a
     return _make({(_Compound(kind, (a, b)),): 1})
 
@@ -461,20 +461,21 @@ class ShapeEnv:
             return None
         self.guard(a, "==", b)
         for one, other in ((a, b), (b, a)):
-            symbol = _lone_symbol(one)
+            symbol = lone_symbol(one)
             if symbol is not None and not (isinstance(other, Size) and symbol in set(other.symbols())):
-                if isinstance(other, Size) and symbol.name is not None and _lone_symbol(other) is not None:
+                if isinstance(other, Size) and symbol.name is not None and lone_symbol(other) is not None:
                     continue  # keep the named one of two as the representative
                 symbol.bound = other
                 return other
-        symbol = _lone_symbol(a)
+        symbol = lone_symbol(a)
         if symbol is not None and isinstance(b, Size):
             symbol.bound = b
             return b
         return a
 
 
-def _lone_symbol(dim: Dim) -> _Symbol | None:
+def lone_symbol(dim: Dim) -> _Symbol | None:
+    """The unknown size that a size consists of, or None when it is anything more."""
     if isinstance(dim, Size) and len(dim.terms) == 1:
         (monomial, coefficient), = dim.terms
         if coefficient == 1 and len(monomial) == 1 and isinstance(monomial[0], _Symbol):
@@ -486,7 +487,7 @@ def same_size(a: Dim, b: Dim) -> bool:
     """Whether two sizes are known to be equal, without recording anything."""
     if isinstance(a, int) and isinstance(b, int):
         return a == b
-    return _dim_key(_canonical(a)) == _dim_key(_canonical(b))
+    return dim_key(_canonical(a)) == dim_key(_canonical(b))
 
 
 def same_shape(a: Sequence[Dim], b: Sequence[Dim]) -> bool:

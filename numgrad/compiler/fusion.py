@@ -259,6 +259,6 @@ def is_small_constant(value: Value) -> float | None:
     if value.op != "constant" or value.dtype.kind not in "biuf" or value.node.attrs["value"].size != 1:
         return None
     number = value.node.attrs["value"].reshape(())[()]
-    if np.isfinite(number) and float(number) in (0.0, 1.0, -1.0, 2.0, 0.5) and not (number == 0 and np.signbit(float(number))):
+    if np.isfinite(number) and float(number) in (0.0, 1.0, -1.0) and not (number == 0 and np.signbit(float(number))):
         return number.item()  # type: ignore[no-any-return]
     return None

@@ -18,7 +18,7 @@ from numgrad.compiler.schedule import schedule
 from numgrad.errors import DeviceError, DtypeError, GraphError, ShapeError, at, user_line
 from numgrad.graph.core import Graph, Tensor
 from numgrad.graph.run import bind_sizes, check_guards
-from numgrad.types import canonical_shape, dim_value
+from numgrad.types import as_dtype, canonical_shape, dim_value
 
 __all__ = ["Program", "compile_program"]
 
@@ -73,8 +73,8 @@ class Program:
         self.launches: list[Launch] = []
         for step in self.schedule.steps:
             self.launches.extend(lower_step(step))
-        self.input_dtypes = [t.dtype for t in self.inputs]
-        self._output_specs = [(t.dtype, canonical_shape(t.shape)) for t in self.outputs]
+        self.input_dtypes = [as_dtype(t.dtype) for t in self.inputs]
+        self._output_specs = [(as_dtype(t.dtype), canonical_shape(t.shape)) for t in self.outputs]
         self._constants: list[np.ndarray[Any, Any]] = []
         self._layout = self._make_layout()
         self._plans: OrderedDict[Any, Plan] = OrderedDict()
