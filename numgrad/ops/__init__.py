@@ -1,1 +1,28 @@
 """The ops floor: one record per op, one module per family; this list names the families."""
+
+from numgrad.ops.aggregation import *
+from numgrad.ops.arithmetic import *
+from numgrad.ops.axes import *
+from numgrad.ops.casting import *
+from numgrad.ops.choice import *
+from numgrad.ops.comparison import *
+from numgrad.ops.complex import *
+from numgrad.ops.conversion import *
+from numgrad.ops.creation import *
+from numgrad.ops.einsum import *
+from numgrad.ops.exponential import *
+from numgrad.ops.extrema import *
+from numgrad.ops.joining import *
+from numgrad.ops.norms import *
+from numgrad.ops.products import *
+from numgrad.ops.reduction import *
+from numgrad.ops.scan import *
+from numgrad.ops.shaping import *
+from numgrad.ops.slicing import *
+from numgrad.ops.sorting import *
+from numgrad.ops.special import *
+from numgrad.ops.statistics import *
+from numgrad.ops.trigonometric import *
+from numgrad.ops.operators import install
+
+install()

@@ -1,0 +1,36 @@
+"""Gradients of NumPy programs, in graphs and functions, compiled by Numba: the public face, re-exports only."""
+
+from types import ModuleType as _ModuleType
+
+from numgrad import errors
+from numgrad._version import __version__
+from numgrad.autodiff.aggregate import AggregationMethod
+from numgrad.autodiff.reverse import UnconnectedGradients, gradients
+from numgrad.graph.core import Graph, Operation, Tensor, control_dependencies, device, name_scope, placeholder
+from numgrad.ops.aggregation import *
+from numgrad.ops.arithmetic import *
+from numgrad.ops.axes import *
+from numgrad.ops.casting import *
+from numgrad.ops.choice import *
+from numgrad.ops.comparison import *
+from numgrad.ops.complex import *
+from numgrad.ops.conversion import *
+from numgrad.ops.creation import *
+from numgrad.ops.einsum import *
+from numgrad.ops.exponential import *
+from numgrad.ops.extrema import *
+from numgrad.ops.joining import *
+from numgrad.ops.products import *
+from numgrad.ops.reduction import *
+from numgrad.ops.scan import *
+from numgrad.ops.shaping import *
+from numgrad.ops.slicing import *
+from numgrad.ops.sorting import *
+from numgrad.ops.statistics import *
+from numgrad.ops.trigonometric import *
+from numgrad.ops.kinds import make_constant as constant
+from numgrad.tracing.run import run
+
+# What stands here is what is exported; sub-namespaces are modules and are named.
+__all__ = ["__version__", "errors"]
+__all__ += sorted(name for name, item in globals().items() if not name.startswith("_") and not isinstance(item, _ModuleType))
