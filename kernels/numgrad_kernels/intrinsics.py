@@ -1,8 +1,8 @@
-"""Branch-free scalar operations as single LLVM instructions: select, bit casts, roundings, integer power.
+"""Branch-free scalar operations as single LLVM instructions: select, bit casts, roundings, loads of float16 and bool.
 
 Python's conditional expression makes basic blocks, which cost five times as much to compile and can stop the loop
-vectoriser; ``math.floor`` returns an integer. These are the operations as LLVM has them. The two that CUDA has no
-library function for, `select` and `int_power`, are made for either compiler by `portable`.
+vectoriser; ``math.floor`` returns an integer; Numba has no float16 on the CPU. These are the operations as LLVM has
+them. Those that CUDA has no library function for are made for either compiler by `portable`.
 """
 
 from __future__ import annotations
@@ -37,7 +37,18 @@ def namespace() -> dict[str, Any]:
 
 
 def portable(intrinsic: Any, types: Any) -> dict[str, Any]:
-    """Make `select` and `int_power` with the given compiler's ``intrinsic`` decorator and ``types`` module."""
+    """Make the intrinsics that both targets need, with a compiler's ``intrinsic`` decorator and ``types`` module.
+
+    Returns
+    -------
+    dict
+        ``select(condition, a, b)``, ``int_power(base, exponent)``, ``round_f16(x)``, and for storage without
+        arithmetic ``load_f16(p, i)``, ``store_f16(p, i, x)``, ``load_b1(p, i)``, ``store_b1(p, i, x)``.
+    """
+    from llvmlite import ir
+
+    half, single, byte = ir.HalfType(), ir.FloatType(), ir.IntType(8)
+    halves, flags = types.CPointer(types.uint16), types.CPointer(types.uint8)
 
     @intrinsic
     def select(typingctx: Any, condition: Any, chosen: Any, other: Any) -> Any:
@@ -57,7 +68,47 @@ def portable(intrinsic: Any, types: Any) -> dict[str, Any]:
 
         return kind(kind, kind), codegen
 
-    return {"select": select, "int_power": int_power}
+    @intrinsic
+    def round_f16(typingctx: Any, value: Any) -> Any:
+        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            return builder.fpext(builder.fptrunc(args[0], half), single)
+
+        return types.float32(types.float32), codegen
+
+    @intrinsic
+    def load_f16(typingctx: Any, pointer: Any, index: Any) -> Any:
+        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            word = builder.load(builder.gep(args[0], [args[1]]))
+            return builder.fpext(builder.bitcast(word, half), single)
+
+        return types.float32(halves, types.int64), codegen
+
+    @intrinsic
+    def store_f16(typingctx: Any, pointer: Any, index: Any, value: Any) -> Any:
+        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            word = builder.bitcast(builder.fptrunc(args[2], half), ir.IntType(16))
+            builder.store(word, builder.gep(args[0], [args[1]]))
+            return context.get_dummy_value()
+
+        return types.void(halves, types.int64, types.float32), codegen
+
+    @intrinsic
+    def load_b1(typingctx: Any, pointer: Any, index: Any) -> Any:
+        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            return builder.icmp_unsigned("!=", builder.load(builder.gep(args[0], [args[1]])), byte(0))
+
+        return types.boolean(flags, types.int64), codegen
+
+    @intrinsic
+    def store_b1(typingctx: Any, pointer: Any, index: Any, value: Any) -> Any:
+        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            builder.store(builder.zext(args[2], byte), builder.gep(args[0], [args[1]]))
+            return context.get_dummy_value()
+
+        return types.void(flags, types.int64, types.boolean), codegen
+
+    made = (select, int_power, round_f16, load_f16, store_f16, load_b1, store_b1)
+    return {function.__name__: function for function in made}
 
 
 def _emit_int_power(builder: Any, base: Any, exponent: Any) -> Any:

@@ -68,7 +68,6 @@ def _names() -> dict[str, Any]:
         names[f"as_{short}"] = _pointer_maker(f"as_{short}", getattr(types, long))
     names.update(intrinsics.namespace())
     names.update(vmath.namespace())
-    names.update(_storage_intrinsics())
     names.update(_reduction_intrinsics())
     names.update(_memory_intrinsics())
     return names
@@ -92,67 +91,6 @@ def _pointer_maker(name: str, pointee: Any) -> Any:
 
     as_pointer.__name__ = as_pointer.__qualname__ = name
     return intrinsic(as_pointer)
-
-
-def _storage_intrinsics() -> dict[str, Any]:
-    from llvmlite import ir
-    from numba import types
-    from numba.core import cgutils
-    from numba.extending import intrinsic
-
-    half, single = ir.HalfType(), ir.FloatType()
-    bits = types.CPointer(types.uint16)
-    flags = types.CPointer(types.uint8)
-
-    def element(builder: Any, pointer: Any, index: Any) -> Any:
-        return builder.gep(pointer, [index])
-
-    @intrinsic
-    def load_f16(typingctx: Any, pointer: Any, index: Any) -> Any:
-        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-            word = builder.load(element(builder, *args))
-            return builder.fpext(builder.bitcast(word, half), single)
-
-        return types.float32(bits, types.intp), codegen
-
-    @intrinsic
-    def store_f16(typingctx: Any, pointer: Any, index: Any, value: Any) -> Any:
-        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-            word = builder.bitcast(builder.fptrunc(args[2], half), ir.IntType(16))
-            builder.store(word, element(builder, args[0], args[1]))
-            return context.get_dummy_value()
-
-        return types.void(bits, types.intp, types.float32), codegen
-
-    @intrinsic
-    def round_f16(typingctx: Any, value: Any) -> Any:
-        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-            return builder.fpext(builder.fptrunc(args[0], half), single)
-
-        return types.float32(types.float32), codegen
-
-    @intrinsic
-    def load_b1(typingctx: Any, pointer: Any, index: Any) -> Any:
-        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-            return cgutils.is_not_null(builder, builder.load(element(builder, *args)))
-
-        return types.boolean(flags, types.intp), codegen
-
-    @intrinsic
-    def store_b1(typingctx: Any, pointer: Any, index: Any, value: Any) -> Any:
-        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-            builder.store(builder.zext(args[2], ir.IntType(8)), element(builder, args[0], args[1]))
-            return context.get_dummy_value()
-
-        return types.void(flags, types.intp, types.boolean), codegen
-
-    return {
-        "load_f16": load_f16,
-        "store_f16": store_f16,
-        "round_f16": round_f16,
-        "load_b1": load_b1,
-        "store_b1": store_b1,
-    }
 
 
 def _reduction_intrinsics() -> dict[str, Any]:

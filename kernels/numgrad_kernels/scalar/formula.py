@@ -14,7 +14,14 @@ from numgrad_kernels.scalar.ir import BOOL, COMPARISONS, PRIMITIVES, Block, Valu
 #: The modules that fill the table, one per family.
 FAMILIES = ("arithmetic logic order exponential trigonometric special casts complex complex_inverse").split()
 
-_KIND_NAMES = {"e": "float16", "b": "bool", "i": "signed integers", "u": "unsigned integers", "f": "floats", "c": "complex numbers"}
+_KIND_NAMES = {
+    "e": "float16",
+    "b": "bool",
+    "i": "signed integers",
+    "u": "unsigned integers",
+    "f": "floats",
+    "c": "complex numbers",
+}
 
 
 class Formula(NamedTuple):

@@ -291,7 +291,10 @@ def tanh_parts(m: Maths, x: Value, y: Value) -> tuple[Value, Value]:
     far = m.fabs(x) > 0.25 * math.log(float(m.finfo.max))
     decay = m.exp(-m.fabs(x))
     limit = m.where(m.isfinite(y), 4 * m.sin(y) * m.cos(y) * decay * decay, m.copysign(m.const(0), y))
-    re = m.where(m.eq(x, 0), x, m.where(far, m.copysign(m.const(1), x), re))
+    unknown = m.isfinite(x) & ~m.isfinite(y)
+    edge = m.where(unknown, math.nan, m.copysign(m.const(1), x))
+    limit = m.where(unknown, math.nan, limit)
+    re = m.where(m.eq(x, 0), x, m.where(far, edge, re))
     return re, m.where(m.eq(y, 0), y, m.where(far, limit, im))
 
 

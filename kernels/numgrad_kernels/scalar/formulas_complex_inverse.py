@@ -40,7 +40,7 @@ def acos(m: Maths, z: Value) -> Value:
     pr, pi = sqrt_parts(m, 1 + x, y)
     mr, mi = sqrt_parts(m, 1 - x, -y)
     infinite = m.isinf(x) | m.isinf(y)
-    re = m.where(infinite, m.atan2(m.fabs(y), x), 2 * m.atan2(mr, pr))
+    re = m.where(infinite, m.atan2(m.fabs(y), x), m.where(m.eq(x, 0), math.pi / 2, 2 * m.atan2(mr, pr)))
     return m.complex(re, m.where(infinite, m.copysign(m.const(math.inf), -y), m.asinh(pr * mi - pi * mr)))
 
 
@@ -51,7 +51,8 @@ def acosh(m: Maths, z: Value) -> Value:
     mr, mi = sqrt_parts(m, x - 1, y)
     infinite = m.isinf(x) | m.isinf(y)
     re = m.where(infinite, math.inf, m.asinh(mr * pr + mi * pi))
-    return m.complex(re, m.where(infinite, m.atan2(y, x), 2 * m.atan2(mi, pr)))
+    im = m.where(m.eq(x, 0), m.copysign(m.const(math.pi / 2), y), 2 * m.atan2(mi, pr))
+    return m.complex(re, m.where(infinite, m.atan2(y, x), im))
 
 
 def _atanh_parts(m: Maths, x: Value, y: Value) -> tuple[Value, Value]:
