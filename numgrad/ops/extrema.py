@@ -47,7 +47,7 @@ def _evaluate_extremum(ufunc: np.ufunc, before: np.ufunc) -> Any:
 def vjp_by_position(op: Operation, cts: Sequence[Tensor | None]) -> list[Tensor | None]:
     """For outputs (values, positions): each value's cotangent goes to the element that it was taken from."""
     (x,), (_, index), (g, _), axis = op.inputs, op.outputs, cts, op.attrs["axis"]
-    return [None if g is None else apply("put_along_axis_add", g, index, axis=axis, size=x.spec.shape[axis])]
+    return [None if g is None else apply("put_along_axis_add", index, g, axis=axis, size=x.spec.shape[axis])]
 
 
 def jvp_by_position(op: Operation, tangents: Sequence[Tensor | None]) -> list[Tensor | None]:

@@ -63,7 +63,7 @@ def _samples_sort(top: bool) -> Any:
         found = [(x, 0), (x, 1), (x, 2), (x.T[::2], 1), (x[0, 0], 0), (x[:, :0], 0), (x[:0], 1),
                  (rng.permutation(1000) * 0.5, 0), (odd, 0), (odd.astype(np.float16), 0), (x.astype(np.float32), 1),
                  (x.astype(">f8"), 1), (ties.astype(np.int8), 1), (ties, 0), (np.abs(ties).astype(np.uint64), 1),
-                 (ties > 0, 1), (ties + 1j * ties[::-1], 1), (odd + 1j * odd[::-1], 0)]
+                 (ties > 0, 1), (ties + 1j * ties[::-1], 1), (np.stack([odd, odd[::-1]], 1).view(complex)[:, 0], 0)]
         if top:
             return [([a], {"axis": axis, "k": k}) for a, axis in found
                     for k in sorted({0, 1, a.shape[axis] // 2, a.shape[axis]}) if k <= a.shape[axis]]
