@@ -1,5 +1,6 @@
 """The ops floor: one record per op, one module per family; this list names the families."""
 
+from numgrad.ops.activation import *
 from numgrad.ops.aggregation import *
 from numgrad.ops.arithmetic import *
 from numgrad.ops.axes import *
@@ -12,16 +13,21 @@ from numgrad.ops.creation import *
 from numgrad.ops.einsum import *
 from numgrad.ops.exponential import *
 from numgrad.ops.extrema import *
+from numgrad.ops.gathering import *
+from numgrad.ops.indexing import *
 from numgrad.ops.joining import *
 from numgrad.ops.norms import *
 from numgrad.ops.products import *
+from numgrad.ops.ranges import *
 from numgrad.ops.reduction import *
+from numgrad.ops.repeating import *
 from numgrad.ops.scan import *
 from numgrad.ops.shaping import *
 from numgrad.ops.slicing import *
 from numgrad.ops.sorting import *
 from numgrad.ops.special import *
 from numgrad.ops.statistics import *
+from numgrad.ops.triangles import *
 from numgrad.ops.trigonometric import *
 from numgrad.ops.operators import install
 

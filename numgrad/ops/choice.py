@@ -233,8 +233,8 @@ def round(x: Any, /, decimals: int = 0) -> Tensor:
     Examples
     --------
     >>> import numgrad as ng
-    >>> ng.round([0.5, 1.5, 2.345], 2).numpy()
-    array([0.5 , 1.5 , 2.34])
+    >>> ng.round([0.5, 1.5, 2.346], 2).numpy()
+    array([0.5 , 1.5 , 2.35])
     """
     tensor = as_tensor(x)
     if tensor.dtype.kind == "b":

@@ -10,7 +10,7 @@ import numpy as np
 from numgrad.graph.core import Operation, Tensor, apply, as_tensor
 from numgrad.ops.arithmetic import divide_no_nan, multiply, negative, subtract
 from numgrad.ops.kinds import cast_to, times
-from numgrad.ops.ufuncs import convert, document, enter, float_parts, loop_dtype, publish, strengths, ufunc
+from numgrad.ops.ufuncs import as_floats, convert, document, enter, float_parts, loop_dtype, publish, strengths, ufunc
 from numgrad.types import Spec, broadcast_shapes
 
 __all__ = ["abs", "absolute", "angle", "conj", "conjugate", "fabs", "imag", "make_complex", "real", "sign"]
@@ -221,8 +221,7 @@ def fabs(x: Any, /) -> Tensor:
     >>> ng.fabs([-1, 2]).numpy()
     array([1., 2.])
     """
-    made, strength = strengths((x,))
-    return abs(*convert(made, loop_dtype(np.fabs, strength, "fabs", "f"), "fabs"))
+    return abs(as_floats(x, "fabs"))
 
 
 absolute, conjugate = abs, conj

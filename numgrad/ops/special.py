@@ -14,7 +14,7 @@ from numgrad.errors import DtypeError, at, user_line
 from numgrad.graph.core import Tensor, apply, as_tensor
 from numgrad.ops.arithmetic import add, multiply, multiply_no_nan, negative, reciprocal, square
 from numgrad.ops.exponential import exp
-from numgrad.ops.ufuncs import convert, enter, loop_dtype, strengths, ufunc
+from numgrad.ops.ufuncs import as_floats, enter, ufunc
 
 __all__ = ["digamma", "erf", "erfc", "erfinv", "gammaln", "lgamma", "polygamma", "psi", "xlog1py", "xlogy"]
 
@@ -106,8 +106,7 @@ def polygamma(n: int, x: Any, /) -> Tensor:
         raise DtypeError(f"polygamma: the order is {n!r}, wanted a Python integer{at(user_line())}") from error
     if order < 0:
         raise ValueError(f"polygamma: the order is {order}, wanted 0 or more{at(user_line())}")
-    made, strength = strengths((x,))
-    tensor, = convert(made, loop_dtype(np.cbrt, strength, "polygamma", "f"), "polygamma")
+    tensor = as_floats(x, "polygamma")
     return apply("polygamma", tensor, n=order) if order else digamma(tensor)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from numgrad.graph.core import Tensor, apply
 from numgrad.ops.arithmetic import add, divide_no_nan, multiply, negative, reciprocal, rsqrt, square, subtract
-from numgrad.ops.ufuncs import convert, document, loop_dtype, publish, strengths, ufunc
+from numgrad.ops.ufuncs import as_floats, convert, document, publish, ufunc
 
 __all__ = [
     "acos", "acosh", "arccos", "arccosh", "arcsin", "arcsinh", "arctan", "arctan2", "arctanh", "asin", "asinh", "atan", "atan2",
@@ -107,15 +107,9 @@ atanh = ufunc(
     partials=(lambda y, x: reciprocal(multiply(subtract(1, x), add(x, 1))),), dtypes="fc", domain=((-0.8, 0.8),))
 
 
-def _floats(x: Any, op: str) -> Tensor:
-    """`x` as a float tensor, by the rule of NumPy's float-only functions."""
-    made, strength = strengths((x,))
-    return convert(made, loop_dtype(np.deg2rad, strength, op, "f"), op)[0]
-
-
 def _angle_unit(name: str, factor: float, summary: str, mathematics: str, example: str, result: str) -> Any:
     def function(x: Any, /) -> Tensor:
-        return multiply(_floats(x, name), factor)
+        return multiply(as_floats(x, name), factor)
 
     return publish(function, name, document(summary, ("x",), "bool, integers, floats", "Of the dtype that NumPy gives", mathematics,
                                             example, result))
@@ -160,7 +154,7 @@ def sinc(x: Any, /) -> Tensor:
     >>> ng.sinc([0.0, 0.5]).numpy()
     array([1.        , 0.63661977])
     """
-    angle = multiply(_floats(x, "sinc"), math.pi)
+    angle = multiply(as_floats(x, "sinc"), math.pi)
     squared = square(angle)
     series: Any = _SINC_SERIES[-1]
     for coefficient in reversed(_SINC_SERIES[:-1]):

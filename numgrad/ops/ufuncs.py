@@ -14,7 +14,7 @@ from numgrad.graph.records import OpRecord, register
 from numgrad.ops.kinds import Infer, cast_to, infer_same
 from numgrad.types import Size
 
-__all__ = ["convert", "document", "enter", "float_parts", "loop_dtype", "publish", "strengths", "ufunc"]
+__all__ = ["as_floats", "convert", "document", "enter", "float_parts", "loop_dtype", "publish", "strengths", "ufunc"]
 
 _KINDS = (("b", "bool"), ("iu", "integers"), ("f", "floats"), ("c", "complex numbers"))
 _WEAK = (int, float, complex)
@@ -156,6 +156,12 @@ def publish(function: Callable[..., Tensor], name: str, doc: str, record: OpReco
     if record is not None:
         function.record = record  # type: ignore[attr-defined]
     return function
+
+
+def as_floats(x: Any, op: str) -> Tensor:
+    """`x` as a float tensor, by the rule of NumPy's functions of real numbers."""
+    made, strength = strengths((x,))
+    return convert(made, loop_dtype(np.cbrt, strength, op, "f"), op)[0]
 
 
 def document(summary: str, names: Sequence[str], kinds: str, returns: str, math: str, example: str,
