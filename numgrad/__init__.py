@@ -19,18 +19,25 @@ from numgrad.ops.creation import *
 from numgrad.ops.einsum import *
 from numgrad.ops.exponential import *
 from numgrad.ops.extrema import *
+from numgrad.ops.indexing import *
 from numgrad.ops.joining import *
+from numgrad.ops.kinds import make_constant as constant
+from numgrad.ops.padding import *
 from numgrad.ops.products import *
+from numgrad.ops.ranges import *
 from numgrad.ops.reduction import *
+from numgrad.ops.repeating import *
 from numgrad.ops.scan import *
 from numgrad.ops.shaping import *
 from numgrad.ops.slicing import *
 from numgrad.ops.sorting import *
 from numgrad.ops.statistics import *
+from numgrad.ops.triangles import *
 from numgrad.ops.trigonometric import *
-from numgrad.ops.kinds import make_constant as constant
 from numgrad.tracing.run import run
 
 # What stands here is what is exported; sub-namespaces are modules and are named.
 __all__ = ["__version__", "errors", "nn", "special"]
-__all__ += sorted(name for name, item in globals().items() if not name.startswith("_") and not isinstance(item, _ModuleType))
+__all__ += sorted(
+    name for name, item in globals().items() if not name.startswith("_") and not isinstance(item, _ModuleType)
+)

@@ -18,6 +18,6 @@ from numgrad.ops.statistics import log_softmax, softmax
 from numgrad.ops.trigonometric import tanh
 
 __all__ = [
-    "elu", "gelu", "leaky_relu", "log_sigmoid", "log_softmax", "relu", "relu6", "selu", "sigmoid", "sigmoid_cross_entropy", "silu",
-    "softmax", "softmax_cross_entropy", "softplus", "swish", "tanh", "top_k",
+    "elu", "gelu", "leaky_relu", "log_sigmoid", "log_softmax", "relu", "relu6", "selu", "sigmoid",
+    "sigmoid_cross_entropy", "silu", "softmax", "softmax_cross_entropy", "softplus", "swish", "tanh", "top_k",
 ]

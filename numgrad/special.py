@@ -7,6 +7,6 @@ from numgrad.ops.statistics import log_softmax, logsumexp, softmax
 log_expit = log_sigmoid
 
 __all__ = [
-    "digamma", "erf", "erfc", "erfinv", "expit", "gammaln", "lgamma", "log_expit", "log_sigmoid", "log_softmax", "logaddexp",
-    "logsumexp", "polygamma", "psi", "softmax", "softplus", "xlog1py", "xlogy",
+    "digamma", "erf", "erfc", "erfinv", "expit", "gammaln", "lgamma", "log_expit", "log_sigmoid", "log_softmax",
+    "logaddexp", "logsumexp", "polygamma", "psi", "softmax", "softplus", "xlog1py", "xlogy",
 ]

@@ -17,7 +17,8 @@ from numgrad.ops.trigonometric import tanh
 from numgrad.ops.ufuncs import as_floats, document, publish
 
 __all__ = [
-    "elu", "gelu", "leaky_relu", "relu", "relu6", "selu", "sigmoid_cross_entropy", "silu", "softmax_cross_entropy", "swish",
+    "elu", "gelu", "leaky_relu", "relu", "relu6", "selu", "sigmoid_cross_entropy", "silu", "softmax_cross_entropy",
+    "swish",
 ]
 
 _SELU_SCALE, _SELU_ALPHA = 1.0507009873554805, 1.6732632423543772
@@ -27,27 +28,48 @@ def _activation(name: str, body: Any, summary: str, notes: str, example: str, re
     def function(x: Any, /) -> Tensor:
         return body(as_floats(x, name))  # type: ignore[no-any-return]
 
-    return publish(function, name, document(summary, ("x",), "bool, integers, floats", "Floats", notes, example, result))
+    return publish(
+        function, name, document(summary, ("x",), "bool, integers, floats", "Floats", notes, example, result)
+    )
 
 
 # The constant comes first in maximum and minimum, so that it takes the ties: the derivative is 0 at the kinks.
 relu = _activation(
-    "relu", lambda x: maximum(0, x), "The ramp.", "``max(x, 0)``; the derivative is taken as 0 at 0.",
-    "ng.nn.relu([-1.0, 0.0, 2.0]).numpy()", "array([0., 0., 2.])")
+    "relu",
+    lambda x: maximum(0, x),
+    "The ramp.",
+    "``max(x, 0)``; the derivative is taken as 0 at 0.",
+    "ng.nn.relu([-1.0, 0.0, 2.0]).numpy()",
+    "array([0., 0., 2.])",
+)
 
 relu6 = _activation(
-    "relu6", lambda x: minimum(6, maximum(0, x)), "The ramp that ends at 6.",
+    "relu6",
+    lambda x: minimum(6, maximum(0, x)),
+    "The ramp that ends at 6.",
     "``min(max(x, 0), 6)``; the derivative is taken as 0 at 0 and 6.",
-    "ng.nn.relu6([-1.0, 3.0, 8.0]).numpy()", "array([0., 3., 6.])")
+    "ng.nn.relu6([-1.0, 3.0, 8.0]).numpy()",
+    "array([0., 3., 6.])",
+)
 
 selu = _activation(
-    "selu", lambda x: multiply(elu(x, _SELU_ALPHA), _SELU_SCALE), "The self-normalising exponential linear unit.",
-    "``s * x`` for ``x > 0``, else ``s * a * (e**x - 1)``, with s = 1.0507... and a = 1.6732... (Klambauer et al., 2017).",
-    "ng.nn.selu([-1.0, 1.0]).numpy()", "array([-1.11133074,  1.05070099])")
+    "selu",
+    lambda x: multiply(elu(x, _SELU_ALPHA), _SELU_SCALE),
+    "The self-normalising exponential linear unit.",
+    "``s * x`` for ``x > 0``, else ``s * a * (e**x - 1)``, with s = 1.0507... and a = 1.6732... (Klambauer et al., "
+    "2017).",
+    "ng.nn.selu([-1.0, 1.0]).numpy()",
+    "array([-1.11133074,  1.05070099])",
+)
 
 silu = swish = _activation(
-    "silu", lambda x: multiply(x, sigmoid(x)), "The argument times its logistic function.", "``x / (1 + e**-x)``.",
-    "ng.nn.silu([-1.0, 1.0]).numpy()", "array([-0.26894142,  0.73105858])")
+    "silu",
+    lambda x: multiply(x, sigmoid(x)),
+    "The argument times its logistic function.",
+    "``x / (1 + e**-x)``.",
+    "ng.nn.silu([-1.0, 1.0]).numpy()",
+    "array([-0.26894142,  0.73105858])",
+)
 
 
 def leaky_relu(x: Any, /, alpha: float = 0.2) -> Tensor:
@@ -140,7 +162,8 @@ def gelu(x: Any, /, approximate: bool = False) -> Tensor:
 
     Notes
     -----
-    ``x * erfc(-x / sqrt(2)) / 2``; approximately ``x * (1 + tanh(sqrt(2/pi) * (x + 0.044715 * x**3))) / 2`` (Hendrycks and Gimpel, 2016).
+    ``x * erfc(-x / sqrt(2)) / 2``; approximately ``x * (1 + tanh(sqrt(2/pi) * (x + 0.044715 * x**3))) / 2`` (Hendrycks
+    and Gimpel, 2016).
 
     Examples
     --------
@@ -176,7 +199,8 @@ def sigmoid_cross_entropy(logits: Any, labels: Any, /) -> Tensor:
 
     Notes
     -----
-    ``-z*ln(sigmoid(x)) - (1 - z)*ln(1 - sigmoid(x))``, computed as ``z*softplus(-x) + (1 - z)*softplus(x)``, which keeps all digits.
+    ``-z*ln(sigmoid(x)) - (1 - z)*ln(1 - sigmoid(x))``, computed as ``z*softplus(-x) + (1 - z)*softplus(x)``, which
+    keeps all digits.
 
     Examples
     --------

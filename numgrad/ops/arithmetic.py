@@ -21,81 +21,169 @@ __all__ = [
 
 
 add = ufunc(
-    "add", np.add, "The sum of two arrays.", "``x + y``; the logical or of bools, as in NumPy.",
-    "ng.add([1.0, 2.0], 3.0).numpy()", "array([4., 5.])",
-    partials=(lambda z, x, y: 1, lambda z, x, y: 1))
+    "add",
+    np.add,
+    "The sum of two arrays.",
+    "``x + y``; the logical or of bools, as in NumPy.",
+    "ng.add([1.0, 2.0], 3.0).numpy()",
+    "array([4., 5.])",
+    partials=(lambda z, x, y: 1, lambda z, x, y: 1),
+)
 
 subtract = ufunc(
-    "subtract", np.subtract, "The difference of two arrays.", "``x - y``.",
-    "ng.subtract([1.0, 2.0], 3.0).numpy()", "array([-2., -1.])",
-    partials=(lambda z, x, y: 1, lambda z, x, y: -1), dtypes="iufc")
+    "subtract",
+    np.subtract,
+    "The difference of two arrays.",
+    "``x - y``.",
+    "ng.subtract([1.0, 2.0], 3.0).numpy()",
+    "array([-2., -1.])",
+    partials=(lambda z, x, y: 1, lambda z, x, y: -1),
+    dtypes="iufc",
+)
 
 multiply = ufunc(
-    "multiply", np.multiply, "The product of two arrays, element by element.",
+    "multiply",
+    np.multiply,
+    "The product of two arrays, element by element.",
     "``x * y``; the logical and of bools, as in NumPy.",
-    "ng.multiply([1.0, 2.0], 3.0).numpy()", "array([3., 6.])",
-    partials=(lambda z, x, y: y, lambda z, x, y: x))
+    "ng.multiply([1.0, 2.0], 3.0).numpy()",
+    "array([3., 6.])",
+    partials=(lambda z, x, y: y, lambda z, x, y: x),
+)
 
 divide = ufunc(
-    "divide", np.divide, "The quotient of two arrays.",
+    "divide",
+    np.divide,
+    "The quotient of two arrays.",
     "``x / y``; integers and bools give float64. Division by zero gives an infinity or NaN, as IEEE 754 says.",
-    "ng.divide([1, 2], 4).numpy()", "array([0.25, 0.5 ])",
-    partials=(lambda z, x, y: reciprocal(y), lambda z, x, y: negative(divide(z, y))), dtypes="fc",
-    domain=((-3.0, 3.0), (0.4, 3.0)))
+    "ng.divide([1, 2], 4).numpy()",
+    "array([0.25, 0.5 ])",
+    partials=(lambda z, x, y: reciprocal(y), lambda z, x, y: negative(divide(z, y))),
+    dtypes="fc",
+    domain=((-3.0, 3.0), (0.4, 3.0)),
+)
 
 floor_divide = ufunc(
-    "floor_divide", np.floor_divide, "The largest whole number below the quotient.",
-    "``floor(x / y)``, computed so that ``x = y * floor_divide(x, y) + remainder(x, y)``. An integer divided by zero is 0. "
+    "floor_divide",
+    np.floor_divide,
+    "The largest whole number below the quotient.",
+    "``floor(x / y)``, computed so that ``x = y * floor_divide(x, y) + remainder(x, y)``. An integer divided by zero "
+    "is 0. "
     "There is no derivative.",
-    "ng.floor_divide([7, -7], 2).numpy()", "array([ 3, -4])", dtypes="iuf", smooth=False,
-    domain=((-9.0, 9.0), (0.4, 3.0)))
+    "ng.floor_divide([7, -7], 2).numpy()",
+    "array([ 3, -4])",
+    dtypes="iuf",
+    smooth=False,
+    domain=((-9.0, 9.0), (0.4, 3.0)),
+)
 
 remainder = ufunc(
-    "remainder", np.remainder, "The remainder of floor division, which has the divisor's sign.",
-    "``x - y * floor(x / y)``, Python's ``%``. Where it is differentiable the partial derivatives are 1 and ``-floor(x / y)``.",
-    "ng.remainder([5.5, -5.5], 2.0).numpy()", "array([1.5, 0.5])",
-    partials=(lambda z, x, y: 1, lambda z, x, y: negative(floor_divide(x, y))), dtypes="iuf",
-    domain=((-9.0, 9.0), (2.0, 3.0)))
+    "remainder",
+    np.remainder,
+    "The remainder of floor division, which has the divisor's sign.",
+    "``x - y * floor(x / y)``, Python's ``%``. Where it is differentiable the partial derivatives are 1 and "
+    "``-floor(x / y)``.",
+    "ng.remainder([5.5, -5.5], 2.0).numpy()",
+    "array([1.5, 0.5])",
+    partials=(lambda z, x, y: 1, lambda z, x, y: negative(floor_divide(x, y))),
+    dtypes="iuf",
+    domain=((-9.0, 9.0), (2.0, 3.0)),
+)
 
 fmod = ufunc(
-    "fmod", np.fmod, "The remainder of truncating division, which has the dividend's sign.",
-    "``x - y * trunc(x / y)``, C's ``fmod``. Where it is differentiable the partial derivatives are 1 and ``-trunc(x / y)``.",
-    "ng.fmod([5.5, -5.5], 2.0).numpy()", "array([ 1.5, -1.5])",
-    partials=(lambda z, x, y: 1, lambda z, x, y: negative(apply("trunc", divide(x, y)))), dtypes="iuf",
-    domain=((-9.0, 9.0), (2.0, 3.0)))
+    "fmod",
+    np.fmod,
+    "The remainder of truncating division, which has the dividend's sign.",
+    "``x - y * trunc(x / y)``, C's ``fmod``. Where it is differentiable the partial derivatives are 1 and ``-trunc(x "
+    "/ y)``.",
+    "ng.fmod([5.5, -5.5], 2.0).numpy()",
+    "array([ 1.5, -1.5])",
+    partials=(lambda z, x, y: 1, lambda z, x, y: negative(apply("trunc", divide(x, y)))),
+    dtypes="iuf",
+    domain=((-9.0, 9.0), (2.0, 3.0)),
+)
 
 negative = ufunc(
-    "negative", np.negative, "The negation of an array.", "``-x``; of unsigned integers modulo ``2**bits``.",
-    "ng.negative([1.0, -2.0]).numpy()", "array([-1.,  2.])", partials=(lambda y, x: -1,), dtypes="iufc")
+    "negative",
+    np.negative,
+    "The negation of an array.",
+    "``-x``; of unsigned integers modulo ``2**bits``.",
+    "ng.negative([1.0, -2.0]).numpy()",
+    "array([-1.,  2.])",
+    partials=(lambda y, x: -1,),
+    dtypes="iufc",
+)
 
 positive = ufunc(
-    "positive", np.positive, "An array itself, as a node of its own.", "``+x``.",
-    "ng.positive([1.0, -2.0]).numpy()", "array([ 1., -2.])", partials=(lambda y, x: 1,), dtypes="iufc")
+    "positive",
+    np.positive,
+    "An array itself, as a node of its own.",
+    "``+x``.",
+    "ng.positive([1.0, -2.0]).numpy()",
+    "array([ 1., -2.])",
+    partials=(lambda y, x: 1,),
+    dtypes="iufc",
+)
 
 square = ufunc(
-    "square", np.square, "The square of an array.", "``x * x``.",
-    "ng.square([1.0, -3.0]).numpy()", "array([1., 9.])", partials=(lambda y, x: multiply(x, 2),), dtypes="iufc")
+    "square",
+    np.square,
+    "The square of an array.",
+    "``x * x``.",
+    "ng.square([1.0, -3.0]).numpy()",
+    "array([1., 9.])",
+    partials=(lambda y, x: multiply(x, 2),),
+    dtypes="iufc",
+)
 
 sqrt = ufunc(
-    "sqrt", np.sqrt, "The principal square root.",
+    "sqrt",
+    np.sqrt,
+    "The principal square root.",
     "``x ** (1/2)``; NaN for negative floats. The derivative is infinite at 0.",
-    "ng.sqrt([4.0, 9.0]).numpy()", "array([2., 3.])", partials=(lambda y, x: divide(0.5, y),), dtypes="fc",
-    domain=((0.2, 4.0),))
+    "ng.sqrt([4.0, 9.0]).numpy()",
+    "array([2., 3.])",
+    partials=(lambda y, x: divide(0.5, y),),
+    dtypes="fc",
+    domain=((0.2, 4.0),),
+)
 
 rsqrt = ufunc(
-    "rsqrt", lambda x: 1 / np.sqrt(x), "The reciprocal of the square root.", "``x ** (-1/2)``; infinite at 0.",
-    "ng.rsqrt([4.0, 16.0]).numpy()", "array([0.5 , 0.25])", like=np.sqrt,
-    partials=(lambda y, x: multiply(multiply(y, y), multiply(y, -0.5)),), dtypes="fc", domain=((0.2, 4.0),))
+    "rsqrt",
+    lambda x: 1 / np.sqrt(x),
+    "The reciprocal of the square root.",
+    "``x ** (-1/2)``; infinite at 0.",
+    "ng.rsqrt([4.0, 16.0]).numpy()",
+    "array([0.5 , 0.25])",
+    like=np.sqrt,
+    partials=(lambda y, x: multiply(multiply(y, y), multiply(y, -0.5)),),
+    dtypes="fc",
+    domain=((0.2, 4.0),),
+)
 
 cbrt = ufunc(
-    "cbrt", np.cbrt, "The real cube root.", "``sign(x) * abs(x) ** (1/3)``. The derivative is infinite at 0.",
-    "ng.cbrt([8.0, -27.0]).numpy()", "array([ 2., -3.])",
-    partials=(lambda y, x: reciprocal(multiply(square(y), 3)),), dtypes="f", domain=((0.2, 4.0),))
+    "cbrt",
+    np.cbrt,
+    "The real cube root.",
+    "``sign(x) * abs(x) ** (1/3)``. The derivative is infinite at 0.",
+    "ng.cbrt([8.0, -27.0]).numpy()",
+    "array([ 2., -3.])",
+    partials=(lambda y, x: reciprocal(multiply(square(y), 3)),),
+    dtypes="f",
+    domain=((0.2, 4.0),),
+)
 
 reciprocal = ufunc(
-    "reciprocal", np.reciprocal, "The reciprocal.", "``1 / x``; of integers the whole part, as in NumPy.",
-    "ng.reciprocal([2.0, -4.0]).numpy()", "array([ 0.5 , -0.25])",
-    partials=(lambda y, x: negative(square(y)),), dtypes="iufc", domain=((0.4, 3.0),))
+    "reciprocal",
+    np.reciprocal,
+    "The reciprocal.",
+    "``1 / x``; of integers the whole part, as in NumPy.",
+    "ng.reciprocal([2.0, -4.0]).numpy()",
+    "array([ 0.5 , -0.25])",
+    partials=(lambda y, x: negative(square(y)),),
+    dtypes="iufc",
+    domain=((0.4, 3.0),),
+)
 
 
 def fixed_number(tensor: Tensor) -> Any:
@@ -119,21 +207,34 @@ def _power_by_exponent(z: Tensor, x: Tensor, y: Tensor) -> Tensor:
 
 
 _general_power = ufunc(
-    "power", np.power, "The power of an array.",
-    "``x ** y``; the power 0 gives 1, and its derivative by x is 0 also at ``x = 0``. The derivative by y is ``x**y * log(x)``, and 0 at "
+    "power",
+    np.power,
+    "The power of an array.",
+    "``x ** y``; the power 0 gives 1, and its derivative by x is 0 also at ``x = 0``. The derivative by y is ``x**y * "
+    "log(x)``, and 0 at "
     "``x = 0`` for a positive y. Integers must not have negative exponents. A Python exponent 1, 2 or -1 "
     "gives `positive`, `square` or `reciprocal`.",
-    "ng.power([2.0, 3.0], 3).numpy()", "array([ 8., 27.])",
-    partials=(_power_by_base, _power_by_exponent), dtypes="iufc", domain=((0.4, 3.0), (-2.0, 3.0)),
-    samples=lambda rng: [((np.array(b, dtype), np.array(e, dtype)), {})
-                         for dtype in ("i4", "i8", "u1") for b, e in (([0, 1, 3, 2], [0, 5, 4, 7]), (3, [1, 2, 3]))])
+    "ng.power([2.0, 3.0], 3).numpy()",
+    "array([ 8., 27.])",
+    partials=(_power_by_base, _power_by_exponent),
+    dtypes="iufc",
+    domain=((0.4, 3.0), (-2.0, 3.0)),
+    samples=lambda rng: [
+        ((np.array(b, dtype), np.array(e, dtype)), {})
+        for dtype in ("i4", "i8", "u1")
+        for b, e in (([0, 1, 3, 2], [0, 5, 4, 7]), (3, [1, 2, 3]))
+    ],
+)
 
 
 def _power(x: Any, y: Any, /) -> Tensor:
     if isinstance(y, (int, float)) and not isinstance(y, (bool, np.generic)) and y in _SIMPLE_POWERS:
         made, strength = strengths((x,))
-        if isinstance(made[0], Tensor) and made[0].dtype == promote(made[0].dtype, y) and (
-                y > 0 or made[0].dtype.kind in "fc"):
+        if (
+            isinstance(made[0], Tensor)
+            and made[0].dtype == promote(made[0].dtype, y)
+            and (y > 0 or made[0].dtype.kind in "fc")
+        ):
             return _SIMPLE_POWERS[y](made[0])
     return _general_power(x, y)
 
@@ -204,11 +305,18 @@ def divmod(x: Any, y: Any, /) -> tuple[Tensor, Tensor]:
 
 
 divide_no_nan = ufunc(
-    "divide_no_nan", lambda x, y: np.where(y == 0, np.zeros((), y.dtype), x / y), "The quotient, and 0 where the divisor is 0.",
+    "divide_no_nan",
+    lambda x, y: np.where(y == 0, np.zeros((), y.dtype), x / y),
+    "The quotient, and 0 where the divisor is 0.",
     "``x / y`` where ``y != 0``, else 0, whatever x is. The derivatives are 0 where y is 0.",
-    "ng.divide_no_nan([1.0, 1.0], [2.0, 0.0]).numpy()", "array([0.5, 0. ])", like=np.divide, dtypes="fc",
+    "ng.divide_no_nan([1.0, 1.0], [2.0, 0.0]).numpy()",
+    "array([0.5, 0. ])",
+    like=np.divide,
+    dtypes="fc",
     partials=(lambda z, x, y: divide_no_nan(1, y), lambda z, x, y: negative(divide_no_nan(z, y))),
-    domain=((-3.0, 3.0), (0.4, 3.0)), masks=True)
+    domain=((-3.0, 3.0), (0.4, 3.0)),
+    masks=True,
+)
 
 
 def _vjp_multiply_no_nan(op: Operation, cts: Sequence[Tensor | None]) -> list[Tensor | None]:
@@ -227,11 +335,20 @@ def _conjugate(tensor: Tensor) -> Tensor:
 
 
 multiply_no_nan = ufunc(
-    "multiply_no_nan", lambda x, w: np.where(w == 0, np.zeros((), x.dtype), x * w),
+    "multiply_no_nan",
+    lambda x, w: np.where(w == 0, np.zeros((), x.dtype), x * w),
     "The product, and 0 where the second factor is 0.",
     "``x * w`` where ``w != 0``, else 0, also where x is infinite or NaN.",
-    "ng.multiply_no_nan([2.0, float('inf')], [3.0, 0.0]).numpy()", "array([6., 0.])", like=np.multiply, dtypes="fc",
-    vjp=_vjp_multiply_no_nan, jvp=_jvp_multiply_no_nan, masks=True, instead=dict.fromkeys("biu", multiply), names=("x", "w"))
+    "ng.multiply_no_nan([2.0, float('inf')], [3.0, 0.0]).numpy()",
+    "array([6., 0.])",
+    like=np.multiply,
+    dtypes="fc",
+    vjp=_vjp_multiply_no_nan,
+    jvp=_jvp_multiply_no_nan,
+    masks=True,
+    instead=dict.fromkeys("biu", multiply),
+    names=("x", "w"),
+)
 
 mod = remainder
 pow = power

@@ -14,8 +14,9 @@ from numgrad.ops.ufuncs import enter
 from numgrad.types import Spec, as_dtype, is_trainable
 
 __all__ = [
-    "astype", "bool", "cast", "complex128", "complex64", "e", "float16", "float32", "float64", "inf", "int16", "int32", "int64",
-    "int8", "nan", "newaxis", "pi", "prevent_gradient", "stop_gradient", "uint16", "uint32", "uint64", "uint8",
+    "astype", "bool", "cast", "complex128", "complex64", "e", "float16", "float32", "float64", "inf", "int16", "int32",
+    "int64", "int8", "nan", "newaxis", "pi", "prevent_gradient", "stop_gradient", "uint16", "uint32", "uint64",
+    "uint8",
 ]
 
 bool, int8, int16, int32, int64 = (np.dtype(c) for c in "? i1 i2 i4 i8".split())
@@ -45,13 +46,31 @@ def _jvp_cast(op: Operation, tangents: Sequence[Any]) -> list[Tensor | None]:
 
 def _cast_samples(rng: Any) -> list[Any]:
     # In the range of every dtype: out of range the answer is the processor's.
-    values = {"b": [True, False], "u": [0, 1, 100], "i": [0, 1, 100], "f": [0.0, 1.5, 99.75], "c": [0.5 + 2j, 3.0, 99.25 - 1j]}
+    values = {
+        "b": [True, False],
+        "u": [0, 1, 100],
+        "i": [0, 1, 100],
+        "f": [0.0, 1.5, 99.75],
+        "c": [0.5 + 2j, 3.0, 99.25 - 1j],
+    }
     names = "? i1 i4 i8 u1 u8 f2 f4 f8 c8 c16".split()
-    return [((np.array(values[np.dtype(source).kind], source),), {"dtype": np.dtype(target)}) for source in names for target in names]
+    return [
+        ((np.array(values[np.dtype(source).kind], source),), {"dtype": np.dtype(target)})
+        for source in names
+        for target in names
+    ]
 
 
-enter("cast", _evaluate_cast, np.positive, "The values of an array in another dtype.", infer=_infer_cast, vjp=_vjp_cast, jvp=_jvp_cast,
-      samples=_cast_samples)
+enter(
+    "cast",
+    _evaluate_cast,
+    np.positive,
+    "The values of an array in another dtype.",
+    infer=_infer_cast,
+    vjp=_vjp_cast,
+    jvp=_jvp_cast,
+    samples=_cast_samples,
+)
 
 
 def cast(x: Any, dtype: Any, /) -> Tensor:
@@ -76,7 +95,8 @@ def cast(x: Any, dtype: Any, /) -> Tensor:
 
     Notes
     -----
-    Floats are cut to integers towards 0, complex numbers to their real part, everything but 0 becomes True. Derivatives pass between
+    Floats are cut to integers towards 0, complex numbers to their real part, everything but 0 becomes True.
+    Derivatives pass between
     floats and complex numbers; an integer has none.
 
     Examples
@@ -121,7 +141,14 @@ def astype(x: Any, dtype: Any, /, *, copy: Any = True) -> Tensor:
     return cast(x, dtype)
 
 
-enter("identity", lambda x: x, np.positive, "The same values, as a node of its own.", partials=(lambda y, x: 1,), public="")
+enter(
+    "identity",
+    lambda x: x,
+    np.positive,
+    "The same values, as a node of its own.",
+    partials=(lambda y, x: 1,),
+    public="",
+)
 enter("stop_gradient", lambda x: x, np.positive, "The same values, taken as a constant by derivatives.", smooth=False)
 
 
@@ -156,11 +183,21 @@ def stop_gradient(x: Any, /) -> Tensor:
 
 def _refuse(op: Operation, terms: Sequence[Any]) -> list[Tensor | None]:
     reason = op.attrs["message"]
-    raise GradientError(f"the gradient of {op.name!r} is explicitly disabled{': ' if reason else ''}{reason}{at(op.where)}")
+    raise GradientError(
+        f"the gradient of {op.name!r} is explicitly disabled{': ' if reason else ''}{reason}{at(op.where)}"
+    )
 
 
-enter("prevent_gradient", lambda x, message: x, np.positive, "The same values; derivatives through it are an error.", vjp=_refuse,
-      jvp=_refuse, smooth=False, samples=lambda rng: [((rng.normal(size=shape),), {"message": "no"}) for shape in ((), (3,), (0,))])
+enter(
+    "prevent_gradient",
+    lambda x, message: x,
+    np.positive,
+    "The same values; derivatives through it are an error.",
+    vjp=_refuse,
+    jvp=_refuse,
+    smooth=False,
+    samples=lambda rng: [((rng.normal(size=shape),), {"message": "no"}) for shape in ((), (3,), (0,))],
+)
 
 
 def prevent_gradient(x: Any, /, message: str = "") -> Tensor:

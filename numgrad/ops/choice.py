@@ -10,7 +10,17 @@ import numpy as np
 
 from numgrad.errors import DtypeError, at, user_line
 from numgrad.graph.core import Operation, Tensor, apply, as_tensor
-from numgrad.ops.comparison import equal, greater, greater_equal, isnan, less, less_equal, logical_and, logical_not, logical_or
+from numgrad.ops.comparison import (
+    equal,
+    greater,
+    greater_equal,
+    isnan,
+    less,
+    less_equal,
+    logical_and,
+    logical_not,
+    logical_or,
+)
 from numgrad.ops.complex import sign
 from numgrad.ops.kinds import cast_to
 from numgrad.ops.ufuncs import convert, document, enter, loop_dtype, publish, strengths, ufunc
@@ -28,7 +38,9 @@ _ALL = "bool, integers, floats, complex numbers"
 def _infer_where(specs: Sequence[Spec], attrs: Any) -> tuple[Spec, ...]:
     condition, x, y = specs
     if condition.dtype.kind != "b" or x.dtype != y.dtype:
-        raise DtypeError(f"where: got {condition.dtype}, {x.dtype} and {y.dtype}, wanted bool and two of one dtype{at(user_line())}")
+        raise DtypeError(
+            f"where: got {condition.dtype}, {x.dtype} and {y.dtype}, wanted bool and two of one dtype{at(user_line())}"
+        )
     return (Spec(x.dtype, broadcast_shapes([s.shape for s in specs], "where")),)
 
 
@@ -48,36 +60,63 @@ def _jvp_where(op: Operation, tangents: Sequence[Any]) -> list[Tensor | None]:
 
 def _where_samples(rng: Any) -> list[Any]:
     shapes = (((3, 2), (3, 2), (3, 2)), ((3, 1), (2,), ()), ((), (), ()), ((0,), (1,), ()))
-    return [((rng.random(c) < 0.5, rng.normal(size=a).astype(dtype), rng.normal(size=b).astype(dtype)), {})
-            for dtype in ("f8", "f4", "c16", "i4", "?") for c, a, b in shapes]
+    return [
+        ((rng.random(c) < 0.5, rng.normal(size=a).astype(dtype), rng.normal(size=b).astype(dtype)), {})
+        for dtype in ("f8", "f4", "c16", "i4", "?")
+        for c, a, b in shapes
+    ]
 
 
-_where_record = enter("where", np.where, np._core.umath.clip, "Elements of one array or another, by a condition.",  # type: ignore[attr-defined]
-                      infer=_infer_where, vjp=_vjp_where, jvp=_jvp_where, masks=True, samples=_where_samples)
+_where_record = enter(
+    "where",
+    np.where,
+    np._core.umath.clip,  # type: ignore[attr-defined]
+    "Elements of one array or another, by a condition.",
+    infer=_infer_where,
+    vjp=_vjp_where,
+    jvp=_jvp_where,
+    masks=True,
+    samples=_where_samples,
+)
 
 
 def _where(condition: Any, x: Any = None, y: Any = None, /) -> Tensor:
     if x is None or y is None:
-        raise DtypeError(f"where: got a condition alone; the number of true elements is known only from values. Give both "
-                         f"alternatives, or use ng.nonzero of an eager array{at(user_line())}")
+        raise DtypeError(
+            f"where: got a condition alone; the number of true elements is known only from values. Give both "
+            f"alternatives, or use ng.nonzero of an eager array{at(user_line())}"
+        )
     made, strength = strengths((x, y))
-    return apply("where", cast_to(as_tensor(condition), np.bool_),
-                 *convert(made, promote(*(t(0) if isinstance(t, type) else t for t in strength)), "where"))
+    return apply(
+        "where",
+        cast_to(as_tensor(condition), np.bool_),
+        *convert(made, promote(*(t(0) if isinstance(t, type) else t for t in strength)), "where"),
+    )
 
 
-where = publish(_where, "where", document(
-    "Elements of one array or another, by a condition.", ("condition", "x", "y"), _ALL, "Of the promoted dtype of x and y",
-    "``x`` where the condition is true, else ``y``. What was not chosen gets a zero derivative, and infinities or NaN in its "
-    "derivative do not leak.",
-    "ng.where([True, False], [1.0, 2.0], 0.0).numpy()", "array([1., 0.])"), _where_record)
+where = publish(
+    _where,
+    "where",
+    document(
+        "Elements of one array or another, by a condition.",
+        ("condition", "x", "y"),
+        _ALL,
+        "Of the promoted dtype of x and y",
+        "``x`` where the condition is true, else ``y``. What was not chosen gets a zero derivative, and infinities or "
+        "NaN in its derivative do not leak.",
+        "ng.where([True, False], [1.0, 2.0], 0.0).numpy()",
+        "array([1., 0.])",
+    ),
+    _where_record,
+)
 
 
 # -- smaller and larger
 def chosen_by(*masks: Callable[..., Tensor]) -> dict[str, Any]:
     """The derivative rules of an op whose output is, element by element, one of its inputs.
 
-    ``masks[i](y, *inputs)`` tells where input i is the output. Cotangents and tangents are selected, not multiplied, so that
-    an infinite one does no harm where it takes no part.
+    ``masks[i](y, *inputs)`` tells where input i is the output. Cotangents and tangents are selected, not multiplied,
+    so that an infinite one does no harm where it takes no part.
     """
 
     def vjp(op: Operation, cotangents: Sequence[Any]) -> list[Tensor | None]:
@@ -94,7 +133,9 @@ def chosen_by(*masks: Callable[..., Tensor]) -> dict[str, Any]:
     return {"vjp": vjp, "jvp": jvp, "masks": True}
 
 
-def _extremum(name: str, numpy: np.ufunc, wins: Callable[..., Tensor], summary: str, result: str) -> Callable[..., Tensor]:
+def _extremum(
+    name: str, numpy: np.ufunc, wins: Callable[..., Tensor], summary: str, result: str
+) -> Callable[..., Tensor]:
     """`wins(x, y)` tells where the first is at least as good, so that it takes ties."""
     ignoring = name.startswith("f")  # fmin and fmax give the number where the other is NaN
 
@@ -109,8 +150,12 @@ def _extremum(name: str, numpy: np.ufunc, wins: Callable[..., Tensor], summary: 
     return ufunc(name, numpy, summary, notes, f"ng.{name}([1.0, 5.0], 3.0).numpy()", result, **chosen_by(first, second))
 
 
-maximum = _extremum("maximum", np.maximum, greater_equal, "The larger of two arrays, element by element.", "array([3., 5.])")
-minimum = _extremum("minimum", np.minimum, less_equal, "The smaller of two arrays, element by element.", "array([1., 3.])")
+maximum = _extremum(
+    "maximum", np.maximum, greater_equal, "The larger of two arrays, element by element.", "array([3., 5.])"
+)
+minimum = _extremum(
+    "minimum", np.minimum, less_equal, "The smaller of two arrays, element by element.", "array([1., 3.])"
+)
 fmax = _extremum("fmax", np.fmax, greater_equal, "The larger of two arrays, ignoring NaN.", "array([3., 5.])")
 fmin = _extremum("fmin", np.fmin, less_equal, "The smaller of two arrays, ignoring NaN.", "array([1., 3.])")
 
@@ -128,8 +173,15 @@ def _above(y: Tensor, x: Tensor, lo: Tensor, hi: Tensor) -> Tensor:
 
 
 _clip = ufunc(
-    "clip", np._core.umath.clip, "Values limited to an interval.", "", "", "",  # type: ignore[attr-defined]
-    **chosen_by(_inside, _below, _above), domain=((-3.0, 3.0), (-1.5, -0.5), (0.5, 1.5)))
+    "clip",
+    np._core.umath.clip,  # type: ignore[attr-defined]
+    "Values limited to an interval.",
+    "",
+    "",
+    "",
+    **chosen_by(_inside, _below, _above),
+    domain=((-3.0, 3.0), (-1.5, -0.5), (0.5, 1.5)),
+)
 
 
 def clip(x: Any, lo: Any = None, hi: Any = None, /, *, min: Any = None, max: Any = None) -> Tensor:
@@ -173,12 +225,26 @@ def clip(x: Any, lo: Any = None, hi: Any = None, /, *, min: Any = None, max: Any
 # -- whole numbers
 def _rounding(name: str, numpy: np.ufunc, summary: str, notes: str, result: str) -> Callable[..., Tensor]:
     notes += " Integers are themselves. There is no derivative."
-    return ufunc(name, numpy, summary, notes, f"ng.{name}([-1.5, 0.5, 2.7]).numpy()", result, dtypes="f", smooth=False,
-                 instead=dict.fromkeys("biu", as_tensor), like=np.floor)
+    return ufunc(
+        name,
+        numpy,
+        summary,
+        notes,
+        f"ng.{name}([-1.5, 0.5, 2.7]).numpy()",
+        result,
+        dtypes="f",
+        smooth=False,
+        instead=dict.fromkeys("biu", as_tensor),
+        like=np.floor,
+    )
 
 
-floor = _rounding("floor", np.floor, "The largest whole number that is not above.", "``max of n <= x``.", "array([-2.,  0.,  2.])")
-ceil = _rounding("ceil", np.ceil, "The smallest whole number that is not below.", "``min of n >= x``.", "array([-1.,  1.,  3.])")
+floor = _rounding(
+    "floor", np.floor, "The largest whole number that is not above.", "``max of n <= x``.", "array([-2.,  0.,  2.])"
+)
+ceil = _rounding(
+    "ceil", np.ceil, "The smallest whole number that is not below.", "``min of n >= x``.", "array([-1.,  1.,  3.])"
+)
 trunc = _rounding("trunc", np.trunc, "The whole part.", "The next whole number towards 0.", "array([-1.,  0.,  2.])")
 
 enter("round", np.rint, np.rint, "The nearest whole number, halves to the even one.", dtypes="fc", smooth=False)
@@ -247,28 +313,48 @@ def round(x: Any, /, decimals: int = 0) -> Tensor:
 def _rounded(tensor: Tensor, decimals: int) -> Tensor:
     if decimals == 0:
         return apply("round", tensor)
-    scale, = convert((10.0 ** builtins.abs(decimals),), tensor.dtype, "round")
+    (scale,) = convert((10.0 ** builtins.abs(decimals),), tensor.dtype, "round")
     first, last = ("multiply", "divide") if decimals > 0 else ("divide", "multiply")
     return apply(last, apply("round", apply(first, tensor, scale)), scale)
 
 
 # -- signs, steps and neighbours
 copysign = ufunc(
-    "copysign", np.copysign, "The size of one array with the sign of another.",
-    "``abs(x) * sign(y)``, with the sign bit of y, also of -0.0 and NaN. The derivative by x is ``sign(x) * sign(y)``, by y it is 0.",
-    "ng.copysign([1.0, -2.0], [-0.0, 3.0]).numpy()", "array([-1.,  2.])",
-    partials=(lambda z, x, y: apply("multiply", sign(x), copysign(1, y)), lambda z, x, y: 0), dtypes="f",
-    domain=((0.4, 3.0), (0.4, 3.0)))
+    "copysign",
+    np.copysign,
+    "The size of one array with the sign of another.",
+    "``abs(x) * sign(y)``, with the sign bit of y, also of -0.0 and NaN. The derivative by x is ``sign(x) * "
+    "sign(y)``, by y it is 0.",
+    "ng.copysign([1.0, -2.0], [-0.0, 3.0]).numpy()",
+    "array([-1.,  2.])",
+    partials=(lambda z, x, y: apply("multiply", sign(x), copysign(1, y)), lambda z, x, y: 0),
+    dtypes="f",
+    domain=((0.4, 3.0), (0.4, 3.0)),
+)
 
 heaviside = ufunc(
-    "heaviside", np.heaviside, "The unit step.", "0 for ``x < 0``, 1 for ``x > 0`` and y at 0. The derivative by x is 0, by y it is 1 "
-    "where x is 0.", "ng.heaviside([-1.0, 0.0, 2.0], 0.5).numpy()", "array([0. , 0.5, 1. ])",
-    partials=(lambda z, x, y: 0, lambda z, x, y: cast_to(equal(x, 0), y.dtype)), dtypes="f", domain=((0.4, 3.0), (-3.0, 3.0)))
+    "heaviside",
+    np.heaviside,
+    "The unit step.",
+    "0 for ``x < 0``, 1 for ``x > 0`` and y at 0. The derivative by x is 0, by y it is 1 where x is 0.",
+    "ng.heaviside([-1.0, 0.0, 2.0], 0.5).numpy()",
+    "array([0. , 0.5, 1. ])",
+    partials=(lambda z, x, y: 0, lambda z, x, y: cast_to(equal(x, 0), y.dtype)),
+    dtypes="f",
+    domain=((0.4, 3.0), (-3.0, 3.0)),
+)
 
 nextafter = ufunc(
-    "nextafter", np.nextafter, "The next float towards another.", "The neighbour of x on the side of y. The derivative is 1 by x and 0 by y.",
-    "(ng.nextafter(1.0, 2.0) - 1.0).numpy()", "array(2.22044605e-16)",
-    partials=(lambda z, x, y: 1, lambda z, x, y: 0), dtypes="f", domain=((0.4, 3.0), (0.4, 3.0)))
+    "nextafter",
+    np.nextafter,
+    "The next float towards another.",
+    "The neighbour of x on the side of y. The derivative is 1 by x and 0 by y.",
+    "(ng.nextafter(1.0, 2.0) - 1.0).numpy()",
+    "array(2.22044605e-16)",
+    partials=(lambda z, x, y: 1, lambda z, x, y: 0),
+    dtypes="f",
+    domain=((0.4, 3.0), (0.4, 3.0)),
+)
 
 
 def nan_to_num(x: Any, /, nan: float = 0.0, posinf: float | None = None, neginf: float | None = None) -> Tensor:
@@ -302,9 +388,14 @@ def nan_to_num(x: Any, /, nan: float = 0.0, posinf: float | None = None, neginf:
     if tensor.dtype.kind not in "fc":
         return tensor
     if tensor.dtype.kind == "c":
-        return apply("make_complex", *(nan_to_num(apply(part, tensor), nan, posinf, neginf) for part in ("real", "imag")))
+        return apply(
+            "make_complex", *(nan_to_num(apply(part, tensor), nan, posinf, neginf) for part in ("real", "imag"))
+        )
     limits = np.finfo(tensor.dtype)
-    for special, value in ((np.inf, limits.max if posinf is None else posinf), (-np.inf, limits.min if neginf is None else neginf)):
+    for special, value in (
+        (np.inf, limits.max if posinf is None else posinf),
+        (-np.inf, limits.min if neginf is None else neginf),
+    ):
         tensor = where(equal(tensor, special), float(value), tensor)
     return where(isnan(tensor), nan, tensor)
 

@@ -1,4 +1,4 @@
-"""The Python operators, methods and properties of tensors, installed on the class by name of the ops' public functions."""
+"""Python's operators, methods and properties of tensors, installed on the class by the names of public functions."""
 
 from __future__ import annotations
 
@@ -15,15 +15,33 @@ from numgrad.types import Size
 __all__ = ["install"]
 
 _BINARY = {
-    "add": "add", "sub": "subtract", "mul": "multiply", "truediv": "divide", "floordiv": "floor_divide", "mod": "remainder",
-    "divmod": "divmod", "matmul": "matmul", "and": "bitwise_and", "or": "bitwise_or", "xor": "bitwise_xor",
-    "lshift": "bitwise_left_shift", "rshift": "bitwise_right_shift",
+    "add": "add",
+    "sub": "subtract",
+    "mul": "multiply",
+    "truediv": "divide",
+    "floordiv": "floor_divide",
+    "mod": "remainder",
+    "divmod": "divmod",
+    "matmul": "matmul",
+    "and": "bitwise_and",
+    "or": "bitwise_or",
+    "xor": "bitwise_xor",
+    "lshift": "bitwise_left_shift",
+    "rshift": "bitwise_right_shift",
 }
-_COMPARISONS = {"eq": "equal", "ne": "not_equal", "lt": "less", "le": "less_equal", "gt": "greater", "ge": "greater_equal"}
+_COMPARISONS = {
+    "eq": "equal",
+    "ne": "not_equal",
+    "lt": "less",
+    "le": "less_equal",
+    "gt": "greater",
+    "ge": "greater_equal",
+}
 _UNARY = {"neg": "negative", "pos": "positive", "invert": "bitwise_invert", "abs": "abs"}
 
 # Methods whose arguments are those of the function; the array comes first.
-_METHODS = """all any argmax argmin argsort clip conj conjugate cumprod cumsum diagonal dot flatten max mean min prod ravel repeat
+_METHODS = """all any argmax argmin argsort clip conj conjugate cumprod cumsum diagonal dot flatten max mean min prod
+ravel repeat
 round searchsorted sort squeeze std sum swapaxes take trace var""".split()
 _PROPERTIES = {"real": "real", "imag": "imag", "mT": "matrix_transpose"}
 
@@ -102,16 +120,20 @@ def _getitem(self: Tensor, key: Any) -> Tensor:
 
 
 def _setitem(self: Tensor, key: Any, value: Any) -> None:
-    raise DtypeError(f"tensors are immutable: x[...] = value cannot change {self!r}; make a new array with ng.where or "
-                     f"ng.index_update{at(user_line())}")
+    raise DtypeError(
+        f"tensors are immutable: x[...] = value cannot change {self!r}; make a new array with ng.where or "
+        f"ng.index_update{at(user_line())}"
+    )
 
 
 def _iterate(self: Tensor) -> Iterator[Tensor]:
     if not self.shape:
         raise DtypeError(f"iteration over a 0-d tensor{at(user_line())}")
     if not isinstance(self.spec.shape[0], int):
-        raise ShapeError(f"iteration over an axis of size {self.shape[0]}, which is known only when the program runs; use ng.scan, "
-                         f"ng.map or array functions{at(user_line())}")
+        raise ShapeError(
+            f"iteration over an axis of size {self.shape[0]}, which is known only when the program runs; use ng.scan, "
+            f"ng.map or array functions{at(user_line())}"
+        )
     return iter([self[i] for i in range(self.spec.shape[0])])  # type: ignore[index]
 
 
@@ -137,12 +159,23 @@ def install(tensor: type[Any] = Tensor) -> None:
     for short, name in _PROPERTIES.items():
         setattr(tensor, short, property(_unary(name), doc=f"See ``ng.{name}``."))
     others: dict[str, Any] = {
-        "__pow__": _power, "__rpow__": _reflected("power"), "__getitem__": _getitem, "__setitem__": _setitem, "__iter__": _iterate,
-        "T": property(_transpose, doc="The axes in reverse order."), "reshape": _reshape, "transpose": _transpose, "astype": _astype,
-        "copy": _copy, "item": _item, "tolist": _tolist,
+        "__pow__": _power,
+        "__rpow__": _reflected("power"),
+        "__getitem__": _getitem,
+        "__setitem__": _setitem,
+        "__iter__": _iterate,
+        "T": property(_transpose, doc="The axes in reverse order."),
+        "reshape": _reshape,
+        "transpose": _transpose,
+        "astype": _astype,
+        "copy": _copy,
+        "item": _item,
+        "tolist": _tolist,
     }
     for name, method in others.items():
-        setattr(tensor, name, method if name.startswith("__") or isinstance(method, property) else _documented(method, name))
+        setattr(
+            tensor, name, method if name.startswith("__") or isinstance(method, property) else _documented(method, name)
+        )
 
 
 def _documented(method: Callable[..., Any], name: str) -> Callable[..., Any]:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from numgrad.errors import DtypeError, at, user_line
-from numgrad.graph.core import Operation, Tensor, WeakTensor, apply, as_tensor, weaken
+from numgrad.graph.core import Tensor, WeakTensor, apply, as_tensor, weaken
 from numgrad.graph.records import OpRecord, register
 from numgrad.ops.kinds import Infer, cast_to, infer_same
 from numgrad.types import Size
@@ -43,7 +43,7 @@ def strengths(values: Sequence[Any]) -> tuple[list[Any], list[Any]]:
 @lru_cache(maxsize=4096)
 def _resolve(like: np.ufunc, strength: tuple[Any, ...]) -> np.dtype[Any]:
     found = like.resolve_dtypes((*strength, *(None,) * like.nout))
-    dtypes, result = found[:like.nin], found[like.nin]
+    dtypes, result = found[: like.nin], found[like.nin]
     common = np.dtype(np.result_type(*dtypes))
     # Integers of which NumPy makes a float (true division, exp) are cast first, so that kernels see one dtype.
     return result if common.kind in "biu" and result.kind in "fc" else common
@@ -84,17 +84,47 @@ def convert(made: Sequence[Any], dtype: np.dtype[Any], op: str) -> list[Tensor]:
     return result
 
 
-def enter(name: str, numpy: Callable[..., Any], like: np.ufunc, doc: str, *, out: str | None = None, infer: Infer | None = None,
-          public: str | None = None, **facts: Any) -> OpRecord:
+def enter(
+    name: str,
+    numpy: Callable[..., Any],
+    like: np.ufunc,
+    doc: str,
+    *,
+    out: str | None = None,
+    infer: Infer | None = None,
+    public: str | None = None,
+    **facts: Any,
+) -> OpRecord:
     """Enter an elementwise op into the table; `like` is NumPy's ufunc whose loops choose the dtypes."""
-    return register(OpRecord(name=name, kind="elementwise", infer=infer or infer_same(name, out), evaluate=numpy, doc=doc,
-                             public=name if public is None else public, facts={"arity": like.nin, "like": like}, **facts))
+    return register(
+        OpRecord(
+            name=name,
+            kind="elementwise",
+            infer=infer or infer_same(name, out),
+            evaluate=numpy,
+            doc=doc,
+            public=name if public is None else public,
+            facts={"arity": like.nin, "like": like},
+            **facts,
+        )
+    )
 
 
-def ufunc(name: str, numpy: Callable[..., Any], summary: str, math: str, example: str, result: str, *,
-          like: np.ufunc | None = None, dtypes: str = "biufc", out: str | None = None,
-          instead: Mapping[str, Callable[..., Tensor]] | None = None, names: tuple[str, ...] = (),
-          **facts: Any) -> Callable[..., Tensor]:
+def ufunc(
+    name: str,
+    numpy: Callable[..., Any],
+    summary: str,
+    math: str,
+    example: str,
+    result: str,
+    *,
+    like: np.ufunc | None = None,
+    dtypes: str = "biufc",
+    out: str | None = None,
+    instead: Mapping[str, Callable[..., Tensor]] | None = None,
+    names: tuple[str, ...] = (),
+    **facts: Any,
+) -> Callable[..., Tensor]:
     """Enter an elementwise op into the table and return its public function.
 
     Parameters
@@ -135,20 +165,28 @@ def ufunc(name: str, numpy: Callable[..., Any], summary: str, math: str, example
         return apply(name, *tensors)
 
     if loops.nin == 1:
+
         def function(x: Any, /) -> Tensor:
             return call(x)
     elif loops.nin == 2:
+
         def function(x: Any, y: Any, /) -> Tensor:  # type: ignore[misc]
             return call(x, y)
     else:
+
         def function(x: Any, lo: Any, hi: Any, /) -> Tensor:  # type: ignore[misc]
             return call(x, lo, hi)
-    returns = {"bool": "Of bools", "real": "Of the operand's real dtype"}.get(out or "", "Of the dtype that NumPy gives")
-    text = document(summary, names or ("x", "y", "z")[:loops.nin], taken(accepted), returns, math, example, result)
+
+    returns = {"bool": "Of bools", "real": "Of the operand's real dtype"}.get(
+        out or "", "Of the dtype that NumPy gives"
+    )
+    text = document(summary, names or ("x", "y", "z")[: loops.nin], taken(accepted), returns, math, example, result)
     return publish(function, name, text, record)
 
 
-def publish(function: Callable[..., Tensor], name: str, doc: str, record: OpRecord | None = None) -> Callable[..., Tensor]:
+def publish(
+    function: Callable[..., Tensor], name: str, doc: str, record: OpRecord | None = None
+) -> Callable[..., Tensor]:
     """Give a made function its public name, docstring and record."""
     function.__name__ = function.__qualname__ = name
     function.__module__ = "numgrad"
@@ -164,8 +202,7 @@ def as_floats(x: Any, op: str) -> Tensor:
     return convert(made, loop_dtype(np.cbrt, strength, op, "f"), op)[0]
 
 
-def document(summary: str, names: Sequence[str], kinds: str, returns: str, math: str, example: str,
-             result: str) -> str:
+def document(summary: str, names: Sequence[str], kinds: str, returns: str, math: str, example: str, result: str) -> str:
     """The docstring of an elementwise function, from its facts."""
     several = len(names) > 1
     shape = "of the broadcast shape" if several else "of the operand's shape"

@@ -21,7 +21,8 @@ def run(outputs: Any, feeds: Mapping[Tensor, Any] | None = None) -> Any:
     outputs : Tensor or nest of Tensor
         What is wanted; nests are tuples, lists, dicts, named tuples, dataclasses and None, which stays None.
     feeds : mapping, optional
-        Tensor of the graph -> its value (array_like). Every placeholder that is needed must have one; a value for another tensor
+        Tensor of the graph -> its value (array_like). Every placeholder that is needed must have one; a value for
+        another tensor
         replaces what the graph would compute.
 
     Returns
