@@ -13,6 +13,7 @@ from numgrad.errors import DtypeError, ShapeError, at, user_line
 from numgrad.graph.core import Tensor, apply
 from numgrad.ops.kinds import normalize_axis, operands
 from numgrad.ops.matmul import add_over, permute, product, reshape_to
+from numgrad.ops.slicing import diagonal
 from numgrad.types import Dim, Size, require_equal, same_size, size_product
 
 __all__ = ["einsum", "tensordot"]
@@ -153,7 +154,7 @@ def _take_diagonals(tensor: Tensor, names: list[Label], number: int) -> tuple[Te
             sizes = tensor.shape[first], tensor.shape[second]
             require_equal(*sizes, lambda n=name, s=sizes: f"einsum: the subscript {n!r} stands for sizes {s[0]} and "
                                                           f"{s[1]} in operand {number}")
-            tensor = apply("diagonal", tensor, offset=0, axis1=first, axis2=second)
+            tensor = diagonal(tensor, 0, first, second)
             names = [n for i, n in enumerate(names) if i not in (first, second)] + [name]
     return tensor, names
 

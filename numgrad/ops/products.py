@@ -16,8 +16,7 @@ from numgrad.ops.matmul import add_over, conjugate, matmul, matrix_product, resh
 from numgrad.ops.slicing import narrow
 from numgrad.types import Dim, Size, broadcast_shapes, require_equal
 
-__all__ = ["cross", "dot", "inner", "kron", "matmul", "matvec", "multi_dot", "outer", "tensordot", "vdot", "vecdot",
-           "vecmat"]
+__all__ = ["cross", "dot", "inner", "kron", "matmul", "matvec", "outer", "tensordot", "vdot", "vecdot", "vecmat"]
 
 
 def _inner_sizes(name: str, a: Tensor, b: Tensor, axis_a: int, axis_b: int) -> None:
