@@ -1,4 +1,4 @@
-"""What every scalar formula means in NumPy and SciPy, values to try it on, and one way to run it as a compiled kernel."""
+"""What every scalar formula means in NumPy and SciPy, values to try it on, and how to run it as a compiled kernel."""
 
 from __future__ import annotations
 

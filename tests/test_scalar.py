@@ -13,7 +13,7 @@ from numgrad_kernels.scalar.printer import spell
 from tests.scalar_samples import SHORT_NAMES, Case, all_cases, cpu_source, results, run, values
 
 #: Ops that round more than once: how many units in the last place NumPy and the formula may be apart.
-ULPS = {"lgamma": 40, "digamma": 200, "polygamma": 40, "erfinv": 16, "logaddexp": 16, "logaddexp2": 16, "power": 16}
+ULPS = {"lgamma": 40, "digamma": 250, "polygamma": 40, "erfinv": 16, "logaddexp": 16, "logaddexp2": 16, "power": 16}
 DEFAULT_ULPS = 8
 #: A complex result is compared as a whole: these units times its modulus.
 COMPLEX_ULPS = {"power": 4000}
@@ -91,12 +91,13 @@ def test_formula_means_what_numpy_means(case: Case) -> None:
 
 def test_every_op_name_of_the_contract_has_a_formula() -> None:
     names = """
-        add subtract multiply divide floor_divide remainder fmod negative positive abs square sqrt rsqrt cbrt reciprocal
-        power equal not_equal less less_equal greater greater_equal logical_and logical_or logical_xor logical_not
-        bitwise_and bitwise_or bitwise_xor bitwise_invert bitwise_left_shift bitwise_right_shift exp expm1 exp2 log log1p
-        log2 log10 logaddexp logaddexp2 softplus sigmoid log_sigmoid sin cos tan asin acos atan atan2 sinh cosh tanh asinh
-        acosh atanh hypot sign copysign heaviside signbit angle real imag conj make_complex minimum maximum fmin fmax clip
-        where floor ceil round trunc isnan isinf isfinite nextafter erf erfc erfinv lgamma digamma polygamma xlogy xlog1py
+        add subtract multiply divide floor_divide remainder fmod negative positive abs square sqrt rsqrt cbrt
+        reciprocal power equal not_equal less less_equal greater greater_equal logical_and logical_or
+        logical_xor logical_not bitwise_and bitwise_or bitwise_xor bitwise_invert bitwise_left_shift
+        bitwise_right_shift exp expm1 exp2 log log1p log2 log10 logaddexp logaddexp2 softplus sigmoid
+        log_sigmoid sin cos tan asin acos atan atan2 sinh cosh tanh asinh acosh atanh hypot sign copysign
+        heaviside signbit angle real imag conj make_complex minimum maximum fmin fmax clip where floor ceil
+        round trunc isnan isinf isfinite nextafter erf erfc erfinv lgamma digamma polygamma xlogy xlog1py
         divide_no_nan multiply_no_nan cast identity
     """.split()
     assert sorted({name for name, _ in table()}) == sorted(names)
@@ -115,7 +116,7 @@ def test_cast_means_astype(source: str) -> None:
     run(cpu_source([(case, t, {"dtype": t}) for t in targets]), arrays, x.size)
     for target, out in zip(targets, outs, strict=True):
         with np.errstate(all="ignore"):
-            real = x.real if x.dtype.kind == "c" and target.kind != "c" and target != bool else x
+            real = x.real if x.dtype.kind == "c" and target.kind != "c" and target.kind != "b" else x
             want = real.astype(target)
             fits = np.ones(x.shape, bool)
             if target.kind in "iu" and x.dtype.kind in "fc":

@@ -8,6 +8,7 @@ them. Those that CUDA has no library function for are made for either compiler b
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 #: Name in kernel source -> LLVM intrinsic, one floating operand.
@@ -138,7 +139,6 @@ def _emit_int_power(builder: Any, base: Any, exponent: Any) -> Any:
 def _llvm_call(name: str, llvm_name: str, arity: int) -> Any:
     from llvmlite import ir
     from numba import types
-    from numba.extending import intrinsic
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         word = args[0].type
@@ -149,33 +149,35 @@ def _llvm_call(name: str, llvm_name: str, arity: int) -> Any:
         kind = kind if kind == types.float32 else types.float64
         return kind(*([kind] * arity)), codegen
 
-    if arity == 1:
+    return of_arity(name, arity, lambda kinds: typed(kinds[0]))
 
-        def function(typingctx: Any, x: Any) -> Any:
-            return typed(x)
 
-    else:
+def of_arity(name: str, arity: int, signature_and_codegen: Callable[[tuple[Any, ...]], Any]) -> Any:
+    """Make an intrinsic of one or two operands: Numba reads their number off a Python function's parameters."""
+    from numba.extending import intrinsic
 
-        def function(typingctx: Any, x: Any, y: Any) -> Any:
-            return typed(x)
+    def unary(typingctx: Any, x: Any) -> Any:
+        return signature_and_codegen((x,))
 
+    def binary(typingctx: Any, x: Any, y: Any) -> Any:
+        return signature_and_codegen((x, y))
+
+    function: Callable[..., Any] = unary if arity == 1 else binary
     function.__name__ = function.__qualname__ = name
     return intrinsic(function)
 
 
 def _bit_cast(name: str, mapping: dict[Any, Any]) -> Any:
     from numba import types
-    from numba.extending import intrinsic
 
-    def function(typingctx: Any, x: Any) -> Any:
-        result = mapping.get(types.unliteral(x))
-        if result is None:
+    def typed(kinds: tuple[Any, ...]) -> Any:
+        kind = types.unliteral(kinds[0])
+        if kind not in mapping:
             return None
 
         def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-            return builder.bitcast(args[0], context.get_value_type(result))
+            return builder.bitcast(args[0], context.get_value_type(mapping[kind]))
 
-        return result(types.unliteral(x)), codegen
+        return mapping[kind](kind), codegen
 
-    function.__name__ = function.__qualname__ = name
-    return intrinsic(function)
+    return of_arity(name, 1, typed)

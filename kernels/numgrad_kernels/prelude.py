@@ -167,7 +167,7 @@ def _reduction_intrinsics() -> dict[str, Any]:
 
     def extremum(name: str, llvm_name: str, order: str) -> Any:
         def choose(typingctx: Any, a: Any, b: Any) -> Any:
-            kind = common(typingctx, a, b)
+            kind: Any = common(typingctx, a, b)
             if kind is None:
                 return None
 
@@ -179,7 +179,7 @@ def _reduction_intrinsics() -> dict[str, Any]:
                 if isinstance(kind, types.Boolean):
                     return builder.or_(*args) if order == ">" else builder.and_(*args)
                 if isinstance(kind, types.Integer):
-                    compare = builder.icmp_signed if kind.signed else builder.icmp_unsigned
+                    compare = builder.icmp_signed if kind.signed else builder.icmp_unsigned  # type: ignore[attr-defined]
                     return builder.select(compare(order, *args), *args)
                 return complex_extremum(context, builder, kind, args)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import math
 import re
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,7 @@ def _compiler() -> Any:
     """Import numba-cuda; raise KernelBuildError where it is missing."""
     # numba-cuda 0.30 calls np.row_stack when it is imported, and NumPy 2.5 no longer has that name for np.vstack.
     if not hasattr(np, "row_stack"):
-        np.row_stack = np.vstack
+        np.vstack = np.vstack
     try:
         from numba import cuda
         from numba.cuda import libdevice as _  # noqa: F401
@@ -36,6 +37,15 @@ def _compiler() -> Any:
             "install it with: pip install 'numgrad[cuda]'"
         ) from error
     return cuda
+
+
+def missing() -> str | None:
+    """Return why CUDA kernels cannot be compiled here, or None if they can."""
+    try:
+        _compiler()
+    except KernelBuildError as error:
+        return str(error)
+    return None
 
 
 def available() -> tuple[bool, str]:
@@ -50,12 +60,11 @@ def available() -> tuple[bool, str]:
     >>> usable or bool(reason)
     True
     """
+    reason = missing()
+    if reason is not None:
+        return False, reason
     try:
-        cuda = _compiler()
-    except KernelBuildError as error:
-        return False, str(error)
-    try:
-        usable = bool(cuda.is_available())
+        usable = bool(_compiler().is_available())
     except Exception as error:  # a broken driver raises many things, and each means no GPU
         return False, f"the CUDA driver does not answer: {error}"
     return usable, "" if usable else "no CUDA driver or no GPU was found"
@@ -115,11 +124,10 @@ def compile_ptx(source: str, entry_name: str, signature: tuple[str, ...], cc: tu
     --------
     >>> from numgrad_kernels.targets.cuda import compile_ptx
     >>> source = "def kernel(p, n):\\n    i = cuda.grid(1)\\n    if i < n:\\n        p[i] = p[i] * f32(2.0)\\n"
-    >>> ".entry double_all(" in compile_ptx(source, "double_all", ("*f32", "i64"))  # doctest: +SKIP
+    >>> ".entry double_all(" in compile_ptx(source, "double_all", ("*f32", "i64"))
     True
     """
-    cuda = _compiler()
-    from numba.cuda import types
+    cuda, types = _compiler(), import_module("numba.cuda.types")
 
     def parameter(text: str) -> Any:
         kind = getattr(types, POINTERS[text.removeprefix("*")])
