@@ -11,8 +11,8 @@ from numgrad.errors import ShapeError, at, user_line
 from numgrad.graph.core import Operation, Tensor, apply, apply_all, as_tensor
 from numgrad.graph.records import Library
 from numgrad.ops.kinds import define
-from numgrad.ops.reduction import keep, kept_shape
-from numgrad.ops.scan import along, flat_or_axis, lanes, require_kind, rows, scan_library, scan_samples
+from numgrad.ops.reduction import keep, kept_shape, require_kind
+from numgrad.ops.scan import along, flat_or_axis, lanes, rows, scan_library, scan_samples
 from numgrad.types import Dim, Spec, same_size
 
 __all__ = ["argmax", "argmin", "cummax", "cummin"]

@@ -12,7 +12,7 @@ from numgrad.errors import DtypeError, ShapeError, at, user_line
 from numgrad.graph.core import Operation, Tensor, apply, as_tensor
 from numgrad.ops.kinds import cast_to, define, linear_jvp, normalize_axes, times
 from numgrad.ops.matmul import conjugate, permute, reshape_to, stretch
-from numgrad.types import Shape, Spec, as_dtype, kind_name, same_size, show_shape, size_product
+from numgrad.types import Shape, Spec, as_dtype, kind_name, same_size, size_product
 
 __all__ = ["all", "amax", "amin", "any", "count_nonzero", "max", "min", "prod", "sum"]
 
@@ -38,30 +38,42 @@ def reduce(name: str, tensor: Tensor, axes: tuple[int, ...]) -> Tensor:
     return apply(name, tensor, axes=axes) if axes else tensor
 
 
+def axes_last(ndim: int, axes: Sequence[int]) -> tuple[int, ...]:
+    """All axes, in order, with `axes` after the others."""
+    return (*(i for i in range(ndim) if i not in axes), *axes)
+
+
+def as_rows(tensor: Tensor, axes: tuple[int, ...]) -> Tensor:
+    """A tensor whose last axis holds what lay along `axes`."""
+    shape = tensor.spec.shape
+    lanes = permute(tensor, axes_last(tensor.ndim, axes))
+    return reshape_to(lanes, (*kept_shape(shape, axes), size_product(shape[a] for a in axes)))
+
+
+def require_kind(spec: Spec, dtypes: str, op: str) -> None:
+    """DtypeError unless the spec's kind of dtype is among the letters."""
+    if spec.dtype.kind not in dtypes:
+        names = (kind_name(dtype) for dtype in map(np.dtype, ("?", "i8", "f8", "c16")) if dtype.kind in dtypes)
+        raise DtypeError(f"{op}: got {spec}, wanted {' or '.join(names)}; use ng.cast{at(user_line())}")
+
+
 def floating(x: Any, dtype: Any, op: str, kinds: str = "fc") -> Tensor:
     """`x` as a tensor of `dtype`, by default its own or, for integers and bools, float64."""
     tensor = as_tensor(x)
     own = tensor.dtype if tensor.dtype.kind in "fc" else np.dtype(np.float64)
     wanted = as_dtype(dtype) if dtype is not None else own
-    if wanted.kind not in kinds:
-        raise DtypeError(f"{op}: got {wanted} for an array of {tensor.dtype}{show_shape(tensor.shape)}, wanted "
-                         f"{' or '.join(kind_name(np.dtype(c)) for c in kinds)}{at(user_line())}")
+    require_kind(Spec(wanted, tensor.spec.shape), kinds, op)
     return cast_to(tensor, wanted)
 
 
 # -- the ops
-_NAMES = {"b": "bool", "i": "int", "u": "uint", "f": "float", "c": "complex"}
-
-
 def infer_reduction(name: str, dtypes: str = "biufc", identity: bool = True) -> Any:
     """Shape rule of a reduction: the axes vanish and the dtype stays; one `identity`-less refuses to reduce nothing."""
 
     def infer(specs: Sequence[Spec], attrs: Mapping[str, Any]) -> tuple[Spec, ...]:
         (x,) = specs
         axes = attrs["axes"]
-        if x.dtype.kind not in dtypes:
-            raise DtypeError(f"{name}: got {x}, wanted one of {', '.join(_NAMES[c] for c in dtypes)}; use ng.cast"
-                             f"{at(user_line())}")
+        require_kind(x, dtypes, name)
         kept = kept_shape(x.shape, axes)
         if not identity and builtins.any(same_size(x.shape[a], 0) for a in axes) and not builtins.any(
                 same_size(d, 0) for d in kept):
@@ -99,12 +111,10 @@ def _vjp_prod(op: Operation, cts: Sequence[Tensor | None]) -> list[Tensor | None
     (x,), (g,), axes = op.inputs, cts, op.attrs["axes"]
     if not axes:
         return [g]
-    kept = tuple(i for i in range(x.ndim) if i not in axes)
     shape = x.spec.shape
-    order = (*kept, *axes)
-    lanes = permute(x, order)
-    moved = lanes.spec.shape
-    lanes = reshape_to(lanes, (*kept_shape(shape, axes), size_product(shape[a] for a in axes)))
+    order = axes_last(x.ndim, axes)
+    moved = tuple(shape[i] for i in order)
+    lanes = as_rows(x, axes)
     before, after = (apply("cumprod", lanes, axis=lanes.ndim - 1, reverse=r, exclusive=True) for r in (False, True))
     others = permute(reshape_to(apply("multiply", before, after), moved), np.argsort(order).tolist())
     return [times(spread(g, axes, shape), conjugate(others))]

@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from numgrad.errors import DtypeError, ShapeError, at, user_line
+from numgrad.errors import ShapeError, at, user_line
 from numgrad.graph.core import Operation, Tensor, apply, as_tensor
 from numgrad.graph.records import Library
 from numgrad.ops.kinds import define, normalize_axis, times
 from numgrad.ops.matmul import conjugate, reshape_to
-from numgrad.ops.reduction import accumulated, floating
-from numgrad.types import Dim, Spec, kind_name, require_equal, size_product
+from numgrad.ops.reduction import accumulated, floating, require_kind
+from numgrad.types import Dim, Spec, require_equal, size_product
 
 __all__ = ["cumprod", "cumsum", "cumulative_prod", "cumulative_sum", "logcumsumexp"]
 
@@ -29,13 +29,6 @@ def flat_or_axis(tensor: Tensor, axis: Any, op: str) -> tuple[Tensor, int]:
     if axis is None:
         return reshape_to(tensor, (tensor.size,)), 0
     return tensor, normalize_axis(axis, tensor.ndim, op)
-
-
-def require_kind(spec: Spec, dtypes: str, op: str) -> None:
-    """DtypeError unless the spec's kind is among the letters."""
-    if spec.dtype.kind not in dtypes:
-        names = sorted({kind_name(np.dtype(c)) for c in "?iufc" if np.dtype(c).kind in dtypes})
-        raise DtypeError(f"{op}: got {spec}, wanted {', '.join(names)}; use ng.cast{at(user_line())}")
 
 
 def rows(ins: Sequence[Spec], outs: Sequence[Spec], attrs: Mapping[str, Any]) -> Dim:

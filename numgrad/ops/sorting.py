@@ -1,4 +1,4 @@
-"""Sorting and searching: `sort argsort top_k searchsorted`, and the distinct elements of concrete arrays."""
+"""Sorting and searching: `sort argsort median top_k searchsorted`, and the distinct elements of concrete arrays."""
 
 from __future__ import annotations
 
@@ -11,13 +11,17 @@ from numgrad.errors import DtypeError, ShapeError, at, user_line
 from numgrad.graph.core import Tensor, apply, apply_all, as_tensor
 from numgrad.graph.records import Library
 from numgrad.ops.extrema import jvp_by_position, vjp_by_position
-from numgrad.ops.kinds import cast_to, define
+from numgrad.ops.kinds import cast_to, define, normalize_axes
 from numgrad.ops.matmul import reshape_to
+from numgrad.ops.reduction import as_rows, floating, keep
 from numgrad.ops.scan import flat_or_axis, lanes
 from numgrad.ops.sizes import at_least
-from numgrad.types import Dim, Size, Spec, promote, size_product
+from numgrad.ops.slicing import narrow
+from numgrad.types import Dim, Size, Spec, promote, same_size, size_product
 
-__all__ = ["argsort", "searchsorted", "sort", "top_k", "unique_all", "unique_counts", "unique_inverse", "unique_values"]
+__all__ = [
+    "argsort", "median", "searchsorted", "sort", "unique_all", "unique_counts", "unique_inverse", "unique_values",
+]
 
 
 # -- sort: values and positions; top_k: the first of a descending sort
@@ -216,6 +220,54 @@ def top_k(x: Any, /, k: Any, axis: Any = -1) -> tuple[Tensor, Tensor]:
                          f"{at(user_line())}")
     values, indices = apply_all("top_k", tensor, axis=number, k=count)
     return values, indices
+
+
+def median(x: Any, /, axis: Any = None, keepdims: bool = False) -> Tensor:
+    """Median over axes: the middle element in order, or the mean of the two middle ones.
+
+    Parameters
+    ----------
+    x : array_like
+        Any shape and dtype; integers and bools become float64.
+    axis : int or tuple of int, optional
+        Axes to look along, negative ones from the end; all of them by default.
+    keepdims : bool
+        Whether the axes stay, with size 1.
+
+    Returns
+    -------
+    Tensor
+        NaN where an element is, and where there are no elements.
+
+    Raises
+    ------
+    ShapeError
+        For an axis out of range or named twice.
+
+    Notes
+    -----
+    The cotangent goes to the middle element, or half each to the two middle ones.
+
+    Examples
+    --------
+    >>> import numgrad as ng
+    >>> ng.median([[1.0, 9.0, 2.0], [4.0, 4.0, 8.0]], axis=1).numpy()
+    array([2., 4.])
+    """
+    tensor = floating(x, None, "median")
+    axes = normalize_axes(axis, tensor.ndim, "median")
+    rows = as_rows(tensor, axes)
+    along = rows.ndim - 1
+    n = rows.spec.shape[along]
+    if same_size(n, 0):
+        total = apply("sum", rows, axes=(along,))
+        return keep(apply("divide", total, apply("zeros_like", total)), axes, keepdims)
+    ordered = apply_all("sort", rows, axis=along, descending=False)[0]
+    low, high, last = (apply("squeeze", narrow(ordered, along, start, 1), axes=(along,))
+                       for start in ((n - 1) // 2, n // 2, n - 1))
+    half = as_tensor(np.asarray(0.5, tensor.dtype))
+    middle = apply("add", apply("multiply", low, half), apply("multiply", high, half))
+    return keep(apply("where", apply("equal", last, last), middle, last), axes, keepdims)
 
 
 def searchsorted(x1: Any, x2: Any, /, side: str = "left", sorter: Any = None) -> Tensor:
