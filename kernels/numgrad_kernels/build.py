@@ -17,11 +17,12 @@ from pathlib import Path
 from threading import Lock
 
 from numgrad_kernels import disk, engine, library
-from numgrad_kernels.codegen import compile_kernel
+from numgrad_kernels.codegen import KernelObject, compile_kernel
 from numgrad_kernels.cpu import cpu_name, feature_string
 from numgrad_kernels.errors import KernelBuildError
 from numgrad_kernels.locks import forkable_lock
 from numgrad_kernels.settings import settings
+from numgrad_kernels.translate import translate
 
 # Files that decide how and when kernels are built and run, but not what their code is.
 _NOT_CODE = frozenset(
@@ -123,12 +124,18 @@ def build_source(source: str, *, namespace_name: str = "prelude", requires: tupl
     >>> build_source(text).symbol == build_source(text).symbol
     True
     """
-    key = _key("source", namespace_name, source, *requires)
+    front_end = settings.front_end if namespace_name == "prelude" and not requires else "numba"
+    key = _key("source", namespace_name, source, front_end, *requires)
 
-    def function(symbol: str) -> Callable[..., None]:
-        return _define(source, symbol, import_module(f"numgrad_kernels.{namespace_name}").namespace())
+    def compiled(symbol: str) -> KernelObject:
+        text = translate(source, symbol) if front_end == "direct" else None
+        if text is not None:
+            code, _ = engine.emit_object(text, internalize=(symbol,))
+            return KernelObject(code, symbol, engine.undefined_symbols(code))
+        function = _define(source, symbol, import_module(f"numgrad_kernels.{namespace_name}").namespace())
+        return compile_kernel(function, symbol, f"generated kernel\n{source}\n")
 
-    return _build(key, source, f"generated kernel\n{source}\n", function, lambda: requires)
+    return _build(key, source, compiled, lambda: requires)
 
 
 def build_library(name: str, dtypes: tuple[str, ...]) -> BuiltKernel:
@@ -151,17 +158,17 @@ def build_library(name: str, dtypes: tuple[str, ...]) -> BuiltKernel:
     key = _key("library", name, *dtypes)
     title = f"library kernel {name}({', '.join(dtypes)})"
 
-    def function(symbol: str) -> Callable[..., None]:
-        return library.find(name).factory(*(numpy.dtype(dtype) for dtype in dtypes))
+    def compiled(symbol: str) -> KernelObject:
+        function = library.find(name).factory(*(numpy.dtype(dtype) for dtype in dtypes))
+        return compile_kernel(function, symbol, title)
 
-    return _build(key, title, title, function, lambda: library.find(name).requires(dtypes))
+    return _build(key, title, compiled, lambda: library.find(name).requires(dtypes))
 
 
 def _build(
     key: str,
     source: str,
-    title: str,
-    function: Callable[[str], Callable[..., None]],
+    compiled: Callable[[str], KernelObject],
     requires: Callable[[], tuple[str, ...]],
 ) -> BuiltKernel:
     """The kernel with this key from memory, else from disk, else compiled; at most one thread builds a key."""
@@ -176,8 +183,8 @@ def _build(
                 if addresses is None:
                     for routine in requires():
                         engine.blas_symbol(routine)
-                    compiled = compile_kernel(function(symbol), symbol, title)
-                    addresses, origin = _keep(disk.Entry(key, (symbol,), compiled.needs, compiled.code)), "compiled"
+                    made = compiled(symbol)
+                    addresses, origin = _keep(disk.Entry(key, (symbol,), made.needs, made.code)), "compiled"
                 address = addresses[symbol]
                 kernel = BuiltKernel(key, symbol, address, source, time.perf_counter() - started, origin)
                 _built[key] = replace(kernel, origin="memory")

@@ -65,7 +65,7 @@ def portable(intrinsic: Any, types: Any) -> dict[str, Any]:
         kind = types.unliteral(base)
 
         def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-            return _emit_int_power(builder, *args)
+            return emit_int_power(builder, *args)
 
         return kind(kind, kind), codegen
 
@@ -112,7 +112,7 @@ def portable(intrinsic: Any, types: Any) -> dict[str, Any]:
     return {function.__name__: function for function in made}
 
 
-def _emit_int_power(builder: Any, base: Any, exponent: Any) -> Any:
+def emit_int_power(builder: Any, base: Any, exponent: Any) -> Any:
     """Emit repeated squaring, modulo the width of the integer; the exponent is read as unsigned."""
     word = base.type
     before = builder.block

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 VECTOR_MATH_MODES = ("auto", "scalar")
+FRONT_ENDS = ("direct", "numba")
 
 
 def _default_cache_dir() -> Path | None:
@@ -43,6 +44,9 @@ class Settings:
         do not depend on an element's position in its array (NUMGRAD_VECTOR_MATH).
     num_threads
         Greatest number of threads on which one kernel runs (NUMGRAD_NUM_THREADS).
+    front_end
+        "direct" turns generated kernels straight into LLVM IR (a few milliseconds each), "numba" compiles the same
+        text with Numba, for comparison and debugging (NUMGRAD_FRONT_END).
     cache_enabled
         Whether kernels are read from and written to `cache_dir`.
     cache_max_bytes
@@ -63,6 +67,7 @@ class Settings:
     cache_dir: Path | None = field(default_factory=_default_cache_dir)
     vector_math: str = field(default_factory=lambda: os.environ.get("NUMGRAD_VECTOR_MATH", "auto"))
     num_threads: int = field(default_factory=_default_threads)
+    front_end: str = field(default_factory=lambda: os.environ.get("NUMGRAD_FRONT_END", "direct"))
     cache_enabled: bool = True
     cache_max_bytes: int = 1 << 30
 
@@ -70,6 +75,8 @@ class Settings:
         """Check a new value, store it, and tell those who watch this field."""
         if name == "vector_math" and value not in VECTOR_MATH_MODES:
             raise ValueError(f"vector_math (NUMGRAD_VECTOR_MATH) is {value!r}, but must be one of {VECTOR_MATH_MODES}")
+        if name == "front_end" and value not in FRONT_ENDS:
+            raise ValueError(f"front_end (NUMGRAD_FRONT_END) is {value!r}, but must be one of {FRONT_ENDS}")
         if name == "num_threads" and (not isinstance(value, int) or value < 1):
             raise ValueError(f"num_threads (NUMGRAD_NUM_THREADS) is {value!r}, but must be an integer of at least 1")
         if name == "cache_dir" and value is not None:

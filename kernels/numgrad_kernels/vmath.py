@@ -80,7 +80,7 @@ def _intrinsic(name: str, arity: int) -> Any:
     from numba import types
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return _call(builder, name, "f32" if signature.return_type == types.float32 else "f64", args)
+        return emit_call(builder, name, "f32" if signature.return_type == types.float32 else "f64", args)
 
     def typed(kinds: tuple[Any, ...]) -> Any:
         kinds = tuple(types.unliteral(kind) for kind in kinds)
@@ -92,7 +92,7 @@ def _intrinsic(name: str, arity: int) -> Any:
     return of_arity(f"vm_{name}", arity, typed)
 
 
-def _call(builder: Any, name: str, dtype: str, args: Any) -> Any:
+def emit_call(builder: Any, name: str, dtype: str, args: Any) -> Any:
     """Emit the call of libm's function, naming its vector variants."""
     from llvmlite import ir
 

@@ -13,7 +13,7 @@ from numgrad.autodiff.rules import pull, refuse
 from numgrad.errors import GraphError, ShapeError, at, user_line
 from numgrad.graph.core import Graph, Operation, Tensor, apply, as_tensor, current_graph, scope_in
 from numgrad.graph.walk import between
-from numgrad.ops.kinds import cast_to
+from numgrad.ops.kinds import as_node, cast_to
 from numgrad.types import is_trainable, same_shape, show_shape
 
 __all__ = ["UnconnectedGradients", "gradients"]
@@ -90,9 +90,9 @@ def gradients(ys: Any, xs: Any, grad_ys: Any = None, name: str = "gradients", ga
     method = check_method(aggregation_method)
     with graph.as_default(), graph.lock:
         with scope_in(graph, name):
-            y_tensors = [_node(graph, y) for y in y_list]
-            x_tensors = [_node(graph, x) for x in x_list]
-            stops = [_node(graph, s) for s in _sequence(stop_gradients, "stop_gradients")]
+            y_tensors = [as_node(graph, y) for y in y_list]
+            x_tensors = [as_node(graph, x) for x in x_list]
+            stops = [as_node(graph, s) for s in _sequence(stop_gradients, "stop_gradients")]
             cotangents = _grad_ys(grad_ys, y_tensors)
             result = build_gradients(y_tensors, x_tensors, cotangents, stops, method)
         if unconnected is UnconnectedGradients.ZERO:
@@ -187,11 +187,6 @@ def _common_graph(items: Sequence[Any]) -> Graph:
         raise RuntimeError(f"gradients is not supported outside a graph; use ng.grad, ng.vjp or ng.GradientTape for eager tensors"
                            f"{at(user_line())}")
     return graph
-
-
-def _node(graph: Graph, value: Any) -> Tensor:
-    tensor = as_tensor(value)
-    return tensor if tensor.op is not None else graph.capture(tensor)
 
 
 def _unconnected(value: Any) -> UnconnectedGradients:

@@ -123,12 +123,13 @@ class Plan:
                  output_specs: Sequence[tuple[np.dtype[Any], tuple[int, ...]]], input_shapes: Sequence[tuple[int, ...]],
                  tools: Any) -> None:
         self.layout, self.tools = layout, tools
+        self.symbol_values = list(symbol_values)
         self.values = layout.sizes.evaluate(symbol_values)
         self.descriptors, self.constants = list(descriptors), constants
         self.input_shapes, self.output_specs = input_shapes, output_specs
         self.work = sum(self.values[c] for c in layout.costs)
         self.arena_bytes = 0
-        self.contexts = [self._context()]
+        self.contexts = [self.new_context()]
 
     # -- building
     def _chunks(self, k: int) -> tuple[int, int]:
@@ -137,7 +138,8 @@ class Plan:
         length = max(1, CHUNK_ELEMENTS // max(1, below))
         return length, max(1, -(-first // length))
 
-    def _context(self) -> Context:
+    def new_context(self) -> Context:
+        """Tables and arena for one more run at a time."""
         layout, values = self.layout, self.values
         context = Context()
         slot_offsets, total = [], 0
@@ -275,4 +277,4 @@ class Plan:
                 return code, context, given
             k += 1
             if k == len(self.contexts):
-                self.contexts.append(self._context())
+                self.contexts.append(self.new_context())

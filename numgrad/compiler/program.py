@@ -5,12 +5,15 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
+from functools import cached_property
+from time import perf_counter
 from typing import Any
 
 import numpy as np
 
+from numgrad.compiler.export import make_cfunc, make_lowlevel, make_njit
 from numgrad.compiler.lowering import Launch, kernels, lower_step, ptx_of
-from numgrad.compiler.memory import assign_slots
+from numgrad.compiler.memory import assign_slots, bytes_of
 from numgrad.compiler.nest import Nest
 from numgrad.compiler.plan import Layout, Plan, Sizes
 from numgrad.compiler.rewrite import Value, lower
@@ -71,26 +74,25 @@ class Program:
         lowered = lower(self.inputs, self.outputs, graph.sizes)
         self.schedule = schedule(lowered)
         self.launches: list[Launch] = []
+        start = perf_counter()
         for step in self.schedule.steps:
             self.launches.extend(lower_step(step))
+        self.build_seconds = perf_counter() - start
         self.input_dtypes = [as_dtype(t.dtype) for t in self.inputs]
-        self._output_specs = [(as_dtype(t.dtype), canonical_shape(t.shape)) for t in self.outputs]
-        self._constants: list[np.ndarray[Any, Any]] = []
-        self._layout = self._make_layout()
+        self.output_specs = [(as_dtype(t.dtype), canonical_shape(t.shape)) for t in self.outputs]
+        self.constants: list[np.ndarray[Any, Any]] = []
+        self.layout = self._make_layout()
         self._plans: OrderedDict[Any, Plan] = OrderedDict()
         self._lock = threading.Lock()
         self._last: Any = None
-        self._check_nonempty = [
-            (step.dims[0], r) for step in self.schedule.steps if isinstance(step, Nest) for r in step.reductions
-            if r.op in ("max", "min")]
 
     def _make_layout(self) -> Layout:
         places: dict[Value, tuple[str, int]] = {v: ("input", i) for i, v in enumerate(self.schedule.inputs)}
         size_nodes = []
         for node in self.schedule.lowered.nodes:
             if node.record.name == "constant":
-                self._constants.append(np.ascontiguousarray(node.attrs["value"]))
-                places[node.outputs[0]] = ("constant", len(self._constants) - 1)
+                self.constants.append(np.ascontiguousarray(node.attrs["value"]))
+                places[node.outputs[0]] = ("constant", len(self.constants) - 1)
             elif node.record.name == "size":
                 places[node.outputs[0]] = ("size", len(size_nodes))
                 size_nodes.append(node.attrs["value"])
@@ -123,10 +125,10 @@ class Program:
         for symbol in self.graph.sizes.symbols:
             values.setdefault(symbol, 0)
         check_guards(self.graph, values)
-        specs = [(d, tuple(dim_value(x, values) for x in s)) for d, s in self._output_specs]
+        specs = [(d, tuple(dim_value(x, values) for x in s)) for d, s in self.output_specs]
         tools = _get_tools()
-        addresses = [tools.data_address(c) for c in self._constants]
-        plan = Plan(self._layout, [values[s] for s in self.graph.sizes.symbols],
+        addresses = [tools.data_address(c) for c in self.constants]
+        plan = Plan(self.layout, [values[s] for s in self.graph.sizes.symbols],
                     [*self.input_dtypes, *(d for d, _ in specs)], addresses, specs, shapes, tools)
         with self._lock:
             self._plans[shapes] = plan
@@ -210,6 +212,50 @@ class Program:
         """The number of distinct kernels."""
         return len({launch.symbol for launch in self.launches})
 
+    @cached_property
+    def njit(self) -> Any:
+        """A Numba dispatcher with the program's inputs as arguments, for the user's own ``@njit`` code."""
+        return make_njit(self)
+
+    def cfunc(self, signature: str) -> Any:
+        """A Numba ``cfunc`` with a given C signature."""
+        return make_cfunc(self, signature)
+
+    def lowlevel(self) -> Any:
+        """A `scipy.LowLevelCallable`."""
+        return make_lowlevel(self)
+
+    def plan(self) -> dict[str, Any]:
+        """What the latest plan does: steps, distinct kernels, flops, bytes read and written, arena bytes, build seconds."""
+        plan = next(reversed(self._plans.values()), None)
+        report: dict[str, Any] = {"steps": len(self.launches), "kernels": self.kernel_count, "build_seconds": self.build_seconds}
+        if plan is not None:
+            values = dict(zip(self.graph.sizes.symbols, plan.symbol_values, strict=True))
+            moved = [dim_value(bytes_of(v), values) for x in self.launches for v in (*x.reads, *x.writes)]
+            report |= {"flops": sum(dim_value(x.flops, values) for x in self.launches), "bytes_moved": sum(moved),
+                       "arena_bytes": plan.arena_bytes}
+        return report
+
+    def profile(self, *arrays: Any, repeats: int = 5) -> list[dict[str, Any]]:
+        """The median seconds of each step for these arrays, with its kernel's title and the user's line."""
+        self(*arrays)
+        given = [self._prepared(k, a) for k, a in enumerate(arrays)]
+        plan = self.plan_for(tuple([a.shape for a in given]), given)
+        context = plan.new_context()
+        outputs = [np.empty(shape, dtype) for dtype, shape in plan.output_specs]
+        plan.tools.entry(context.block.address, *given, *outputs)  # fills in the addresses
+        run = kernels("driver").run
+        seconds: list[list[float]] = [[] for _ in range(len(context.program))]
+        for _ in range(repeats):
+            for k in range(len(context.program)):
+                start = perf_counter()
+                run(context.program[k: k + 1])
+                seconds[k].append(perf_counter() - start)
+        extra = len(context.program) - len(self.launches)
+        return [{"step": k - extra, "kernel": "addresses" if k < extra else self.launches[k - extra].title,
+                 "seconds": float(np.median(seconds[k])), "where": str(self.launches[max(0, k - extra)].where)}
+                for k in range(len(context.program))]
+
     def ptx(self, compute_capability: tuple[int, int] = (8, 0)) -> list[str]:
         """The fused kernels as PTX text for a GPU of the given compute capability."""
         return [text for _, text in ptx_of(self.schedule.steps, compute_capability)]
@@ -221,7 +267,7 @@ class Bound:
     def __init__(self, program: Program, arrays: list[np.ndarray[Any, Any]]) -> None:
         self._program, self._arrays = program, arrays
         plan = program.plan_for(tuple([a.shape for a in arrays]), arrays)
-        self._context = plan._context()
+        self._context = plan.new_context()
         self.outputs = [np.empty(shape, dtype) for dtype, shape in plan.output_specs]
         self._plan = plan
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from numgrad.errors import DtypeError, ShapeError, at, user_line
-from numgrad.graph.core import Operation, Tensor, WeakTensor, apply, apply_all, as_tensor, current_graph, weaken
+from numgrad.graph.core import Graph, Operation, Tensor, WeakTensor, apply, apply_all, as_tensor, current_graph, weaken
 from numgrad.graph.records import OPS, Library, OpRecord, Regions, View, register
 from numgrad.types import Shape, Size, Spec, as_dtype, broadcast_shapes, kind_name, promote
 
@@ -237,6 +237,12 @@ def make_constant(value: Any, dtype: Any = None, shape: Any = None, name: str | 
         array = np.broadcast_to(array, shape) if array.size == 1 else array.reshape(shape)
     graph = current_graph()
     return graph.constant(array, name) if graph is not None else as_tensor(np.array(array))
+
+
+def as_node(graph: Graph, value: Any) -> Tensor:
+    """`value` as a node of `graph`: a tensor of it as it stands, anything else as a constant."""
+    tensor = as_tensor(value)
+    return tensor if tensor.op is not None else graph.capture(tensor)
 
 
 def record_of(name: str) -> OpRecord:
