@@ -252,6 +252,30 @@ def test_norms_are_numpys(order: float, x: Any) -> None:
     assert ng.linalg.vector_norm(x + 1j, keepdims=True).shape == (1, 1, 1)
 
 
+@pytest.mark.parametrize("order", ["fro", "nuc", 1, -1, 2, -2, np.inf, -np.inf])
+def test_norms_of_matrices_are_numpys(order: Any, x: Any) -> None:
+    for array in (x, x + 1j * x[::-1]):
+        wanted = np.linalg.matrix_norm(array, ord=order, keepdims=True)
+        assert_allclose(ng.linalg.matrix_norm(array, ord=order, keepdims=True).numpy(), wanted, rtol=1e-13)
+        for axis in ((0, 1), (2, 0), (-1, -2)):
+            wanted = np.linalg.norm(array, order, axis=axis)
+            assert_allclose(ng.linalg.norm(array, order, axis=axis).numpy(), wanted, rtol=1e-13)
+        assert_allclose(ng.linalg.norm(array[0], order).numpy(), np.linalg.norm(array[0], order), rtol=1e-13)
+
+
+def test_norm_of_vectors_and_of_everything(x: Any) -> None:
+    assert_allclose(ng.linalg.norm(x).numpy(), np.linalg.norm(x), rtol=1e-14)
+    kept = ng.linalg.norm(x, axis=1, keepdims=True).numpy()
+    assert_allclose(kept, np.linalg.norm(x, axis=1, keepdims=True), rtol=1e-14)
+    assert_allclose(ng.linalg.norm(x[0, 0], 3).numpy(), np.linalg.norm(x[0, 0], 3), rtol=1e-14)
+    with pytest.raises(ng.errors.ShapeError, match=r"norm: got float64\(2,3,4\) with ord=1 and no axis"):
+        ng.linalg.norm(x, 1)
+    with pytest.raises(ng.errors.ShapeError, match=r"norm: got axis=\(0, 1, 2\), wanted one axis or two"):
+        ng.linalg.norm(x, axis=(0, 1, 2))
+    with pytest.raises(ng.errors.DtypeError, match="norm: got ord=3, wanted 'fro', 'nuc', 1, -1"):
+        ng.linalg.norm(x[0], 3)
+
+
 def test_gradient_of_norms() -> None:
     assert_allclose(derivative(ng.linalg.vector_norm, np.array([3.0, -4.0])), [0.6, -0.8], rtol=1e-15)
     for order in (2, 3, 1, np.inf):

@@ -1,4 +1,4 @@
-"""Vector norms: the op `norm2`, whose gradient at zero is zero, and `vector_norm` of any order."""
+"""Norms: the op `norm2`, whose gradient at zero is zero, and `vector_norm`, `matrix_norm` and `norm` of any order."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from numgrad.errors import DtypeError, at, user_line
+from numgrad.errors import DtypeError, ShapeError, at, user_line
 from numgrad.graph.core import Operation, Tensor, apply, as_tensor
-from numgrad.ops.kinds import cast_to, define, normalize_axes, times
+from numgrad.ops.kinds import cast_to, define, normalize_axes, normalize_axis, times
+from numgrad.ops.matmul import permute
 from numgrad.ops.reduction import floating, infer_reduction, keep, reduce, spread
+from numgrad.ops.spectral import svdvals
 from numgrad.ops.statistics import real_dtype, squares
 from numgrad.types import Spec
 
@@ -52,7 +54,7 @@ define("norm2", "general", _infer_norm2, _evaluate_norm2, vjp=_vjp_norm2, decomp
        doc="Square root of the sum of squared absolute values over axes.")
 
 
-def vector_norm(x: Any, /, *, axis: Any = None, keepdims: bool = False, ord: Any = 2) -> Tensor:  # noqa: A002
+def vector_norm(x: Any, /, *, axis: Any = None, keepdims: bool = False, ord: Any = 2) -> Tensor:
     """Norm of the vectors along axes.
 
     Parameters
@@ -115,3 +117,116 @@ def _norm_of_order(x: Tensor, axes: tuple[int, ...], order: float) -> Tensor:
                  as_tensor(np.asarray(1.0 / order, real)))
     at_nothing = as_tensor(np.asarray(np.inf if order < 0 else 0.0, real))
     return apply("where", nothing, apply("add", apply("zeros_like", root), at_nothing), root)
+
+
+_SINGULAR = {2: "max", -2: "min", "nuc": "sum"}
+_LINES = {1: ("max", 0), -1: ("min", 0), np.inf: ("max", 1), -np.inf: ("min", 1)}  # which sums of a row or column wins
+
+
+def _norm_of_matrices(x: Tensor, axes: tuple[int, int], order: Any, op: str) -> Tensor:
+    """The norm of the matrices whose rows and columns lie along two axes."""
+    both = tuple(sorted(axes))
+    if order in ("fro", None):
+        return apply("norm2", x, axes=both)
+    if order in _LINES:
+        outer, along = _LINES[order]
+        sums = apply("sum", apply("abs", x), axes=(axes[along],))
+        left = axes[1 - along]
+        return apply(outer, sums, axes=(left - (axes[along] < left),))
+    if order in _SINGULAR:
+        rest = tuple(i for i in range(x.ndim) if i not in axes)
+        values = svdvals(permute(x, (*rest, *axes)))
+        return apply(_SINGULAR[order], values, axes=(values.ndim - 1,))
+    raise DtypeError(f"{op}: got ord={order!r}, wanted 'fro', 'nuc', 1, -1, 2, -2, inf or -inf for matrices"
+                     f"{at(user_line())}")
+
+
+def matrix_norm(x: Any, /, *, keepdims: bool = False, ord: Any = "fro") -> Tensor:
+    """Norm of the matrices in the last two axes.
+
+    Parameters
+    ----------
+    x : array_like
+        Shape ``(..., m, n)``; integers and bools become float64.
+    keepdims : bool
+        Whether the two axes stay, with size 1.
+    ord : {"fro", "nuc", 1, -1, 2, -2, inf, -inf}
+        Frobenius norm; sum of the singular values; largest (smallest) sum of absolute values of a column; largest
+        (smallest) singular value; largest (smallest) sum of absolute values of a row.
+
+    Returns
+    -------
+    Tensor
+        Real, shape ``(...)``.
+
+    Raises
+    ------
+    ShapeError
+        For less than two axes, and for matrices that have no rows or columns to choose from.
+    DtypeError
+        For another `ord`.
+
+    Examples
+    --------
+    >>> import numgrad as ng
+    >>> ng.linalg.matrix_norm([[3.0, 0.0], [4.0, 0.0]]).numpy()
+    array(5.)
+    >>> ng.linalg.matrix_norm([[3.0, 0.0], [4.0, 0.0]], ord=1).numpy()
+    array(7.)
+    """
+    tensor = floating(x, None, "matrix_norm")
+    if tensor.ndim < 2:
+        raise ShapeError(f"matrix_norm: got {tensor.spec}, wanted at least two axes{at(user_line())}")
+    axes = (tensor.ndim - 2, tensor.ndim - 1)
+    return keep(_norm_of_matrices(tensor, axes, ord, "matrix_norm"), axes, keepdims)
+
+
+def norm(x: Any, /, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Tensor:
+    """Norm of vectors or matrices, as `numpy.linalg.norm` has it.
+
+    Parameters
+    ----------
+    x : array_like
+        Any shape; integers and bools become float64.
+    ord : float or str, optional
+        As in `vector_norm` for one axis and in `matrix_norm` for two; by default the root of the sum of squares.
+    axis : int or pair of int, optional
+        The axis of the vectors, or the rows and columns of the matrices. Without it, and with `ord`, `x` must be a
+        vector or a matrix; without both, all elements make one vector.
+    keepdims : bool
+        Whether the axes stay, with size 1.
+
+    Returns
+    -------
+    Tensor
+        Real.
+
+    Raises
+    ------
+    ShapeError
+        For an axis out of range or named twice, more than two axes, or `ord` without `axis` for another number of axes.
+    DtypeError
+        For an `ord` that there is not.
+
+    Examples
+    --------
+    >>> import numgrad as ng
+    >>> ng.linalg.norm([[3.0, 0.0], [0.0, 4.0]]).numpy()
+    array(5.)
+    >>> ng.linalg.norm([[3.0, 0.0], [0.0, 4.0]], axis=0).numpy()
+    array([3., 4.])
+    """
+    tensor = floating(x, None, "norm")
+    if axis is None:
+        if ord is None:
+            return vector_norm(tensor, keepdims=keepdims)
+        if tensor.ndim not in (1, 2):
+            raise ShapeError(f"norm: got {tensor.spec} with ord={ord!r} and no axis, wanted a vector or a matrix; pass "
+                             f"axis=, or use ng.linalg.vector_norm{at(user_line())}")
+        axis = tuple(range(tensor.ndim))
+    axes = tuple(normalize_axis(a, tensor.ndim, "norm") for a in (axis if isinstance(axis, (tuple, list)) else (axis,)))
+    if len(axes) == 2 and axes[0] != axes[1]:
+        return keep(_norm_of_matrices(tensor, axes, ord, "norm"), tuple(sorted(axes)), keepdims)
+    if len(axes) != 1:
+        raise ShapeError(f"norm: got axis={axis}, wanted one axis or two different ones{at(user_line())}")
+    return vector_norm(tensor, axis=axes[0], keepdims=keepdims, ord=2 if ord is None else ord)
