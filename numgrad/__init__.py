@@ -2,7 +2,7 @@
 
 from types import ModuleType as _ModuleType
 
-from numgrad import errors, nn, special
+from numgrad import errors, linalg, nn, special
 from numgrad._version import __version__
 from numgrad.autodiff.aggregate import AggregationMethod
 from numgrad.autodiff.reverse import UnconnectedGradients, gradients
@@ -37,7 +37,7 @@ from numgrad.ops.trigonometric import *
 from numgrad.tracing.run import run
 
 # What stands here is what is exported; sub-namespaces are modules and are named.
-__all__ = ["__version__", "errors", "nn", "special"]
+__all__ = ["__version__", "errors", "linalg", "nn", "special"]
 __all__ += sorted(
     name for name, item in globals().items() if not name.startswith("_") and not isinstance(item, _ModuleType)
 )

@@ -1,7 +1,232 @@
-"""Factorisations and solves of stacks of matrices, by LAPACK and BLAS."""
+"""Cholesky and LU factors, the solves that use them, and determinants: stacks of matrices, by LAPACK and BLAS.
+
+Arrays are row-major and the routines column-major, so a routine sees the transpose of every matrix. Triangles then
+change sides, and a solve ``A X = B`` is one with the unknown on the left of the matrix: ``X^T A^T = B^T``. Nothing is
+copied but the right side, which the routines overwrite.
+"""
 
 from __future__ import annotations
 
-from numgrad_kernels import blas
+from collections.abc import Callable
+from typing import Any
 
-__all__ = ["blas"]
+import numpy as np
+
+from numgrad_kernels import spectral
+from numgrad_kernels.blas import LETTERS, fortran, pointer_to
+from numgrad_kernels.library import library
+from numgrad_kernels.prelude import namespace
+
+__all__ = ["spectral"]
+
+_RIGHT = ord("R")
+_LOWER, _UPPER = ord("L"), ord("U")
+_PLAIN, _TRANS, _ADJOINT = ord("N"), ord("T"), ord("C")
+_UNIT, _GIVEN = ord("U"), ord("N")
+
+
+def routines(*names: str) -> Callable[[tuple[str, ...]], tuple[str, ...]]:
+    """What a kernel requires: names such as "blas:?trsm" with the letter of its first dtype."""
+
+    def required(dtypes: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(name.replace("?", LETTERS[np.dtype(dtypes[0]).char]) for name in names)
+
+    return required
+
+
+def _triangular_routines(dtype: np.dtype[Any]) -> tuple[Any, Any]:
+    letter = LETTERS[dtype.char]
+    return (fortran("blas", f"{letter}trsm", f"ccccii{letter.upper()}pipi"),
+            fortran("blas", f"{letter}trsv", "cccipipi"))
+
+
+@library("triangular_solve", family="linalg", requires=routines("blas:?trsm", "blas:?trsv"))
+def triangular_solve(a_dtype: np.dtype[Any], b_dtype: np.dtype[Any], x_dtype: np.dtype[Any]) -> Callable[..., None]:
+    """``args``: a, b, x, then batch, n, r, lower, trans, unit diagonal, then the status word."""
+    trsm, trsv = _triangular_routines(x_dtype)
+    names = namespace()
+    mem_copy, as_word, as_x = names["mem_copy"], names["as_i64"], pointer_to(x_dtype)
+    item, one, zero = x_dtype.itemsize, x_dtype.type(1), x_dtype.type(0)
+    is_complex = x_dtype.kind == "c"
+
+    def kernel(args, lo, hi):  # type: ignore[no-untyped-def]
+        n, r, trans = args[4], args[5], args[7]
+        uplo = _UPPER if args[6] != 0 else _LOWER
+        diagonal = _UNIT if args[8] != 0 else _GIVEN
+        if n > 0 and r > 0:
+            for i in range(lo, hi):
+                at_a = args[0] + i * n * n * item
+                at_x = args[2] + i * n * r * item
+                mem_copy(at_x, args[1] + i * n * r * item, n * r * item)
+                if diagonal == _GIVEN:
+                    a = as_x(at_a)
+                    for j in range(n):
+                        if a[j * n + j] == zero:
+                            as_word(args[9])[0] = 1
+                if r == 1 and not (is_complex and trans == 2):
+                    trsv(uplo, _TRANS if trans == 0 else _PLAIN, diagonal, n, at_a, n, at_x, 1)
+                else:
+                    how = _PLAIN if trans == 0 else _TRANS if trans == 1 else _ADJOINT
+                    trsm(_RIGHT, uplo, how, diagonal, r, n, one, at_a, n, at_x, r)
+
+    return kernel
+
+
+@library("cholesky", family="linalg", requires=routines("lapack:?potrf"))
+def cholesky(a_dtype: np.dtype[Any], out_dtype: np.dtype[Any]) -> Callable[..., None]:
+    """``args``: a, factor, then batch, n, then the status word.
+
+    The routine's upper triangle U with ``A^T = U^H U`` lies where the row-major lower one ``L = U^T`` with
+    ``A = L L^H`` belongs.
+    """
+    potrf = fortran("lapack", f"{LETTERS[out_dtype.char]}potrf", "cipio")
+    names = namespace()
+    mem_copy, as_word, as_x = names["mem_copy"], names["as_i64"], pointer_to(out_dtype)
+    item, zero = out_dtype.itemsize, out_dtype.type(0)
+
+    def kernel(args, lo, hi):  # type: ignore[no-untyped-def]
+        n = args[3]
+        for i in range(lo, hi):
+            at_out = args[1] + i * n * n * item
+            mem_copy(at_out, args[0] + i * n * n * item, n * n * item)
+            if n > 0 and potrf(_UPPER, n, at_out, n) != 0:
+                as_word(args[4])[0] = 1
+            out = as_x(at_out)
+            for row in range(n):
+                for column in range(row + 1, n):
+                    out[row * n + column] = zero
+
+    return kernel
+
+
+@library("lu", family="linalg", requires=routines("lapack:?getrf"))
+def lu(a_dtype: np.dtype[Any], lu_dtype: np.dtype[Any], pivots_dtype: np.dtype[Any]) -> Callable[..., None]:
+    """``args``: a, factors of its transpose, exchanges (from 1), then batch, n. A zero pivot is left to the readers."""
+    getrf = fortran("lapack", f"{LETTERS[lu_dtype.char]}getrf", "iipipo")
+    mem_copy = namespace()["mem_copy"]
+    item = lu_dtype.itemsize
+
+    def kernel(args, lo, hi):  # type: ignore[no-untyped-def]
+        n = args[4]
+        if n > 0:
+            for i in range(lo, hi):
+                at_lu = args[1] + i * n * n * item
+                mem_copy(at_lu, args[0] + i * n * n * item, n * n * item)
+                getrf(n, n, at_lu, n, args[2] + i * n * 4)
+
+    return kernel
+
+
+@library("lu_solve", family="linalg", requires=routines("blas:?trsm", "blas:?trsv"))
+def lu_solve(a_dtype: np.dtype[Any], lu_dtype: np.dtype[Any], pivots_dtype: np.dtype[Any], b_dtype: np.dtype[Any],
+             x_dtype: np.dtype[Any]) -> Callable[..., None]:  # fmt: skip
+    """``args``: a (not read), factors, exchanges, b, x, then batch, n, r, trans, then the status word.
+
+    With ``A^T = P L U`` a solve with A is ``X^T = B^T U^-1 L^-1 P^-1``, one with its transpose
+    ``X^T = B^T P L^-T U^-T``; P exchanges columns of X^T, which are rows of the row-major X.
+    """
+    from numba.extending import register_jitable
+
+    trsm, trsv = _triangular_routines(x_dtype)
+    names = namespace()
+    mem_copy, as_word, as_int, as_x = names["mem_copy"], names["as_i64"], names["as_i32"], pointer_to(x_dtype)
+    item, one, zero = x_dtype.itemsize, x_dtype.type(1), x_dtype.type(0)
+    is_complex = x_dtype.kind == "c"
+
+    @register_jitable
+    def exchange(x, i, j, r):  # type: ignore[no-untyped-def]
+        if i != j:
+            for s in range(r):
+                kept = x[i * r + s]
+                x[i * r + s] = x[j * r + s]
+                x[j * r + s] = kept
+
+    def kernel(args, lo, hi):  # type: ignore[no-untyped-def]
+        n, r, trans = args[6], args[7], args[8]
+        vector = r == 1 and not (is_complex and trans == 2)
+        how = _TRANS if trans == 1 else _ADJOINT
+        if n > 0 and r > 0:
+            for i in range(lo, hi):
+                at_lu = args[1] + i * n * n * item
+                at_x = args[4] + i * n * r * item
+                mem_copy(at_x, args[3] + i * n * r * item, n * r * item)
+                factors, pivots, x = as_x(at_lu), as_int(args[2] + i * n * 4), as_x(at_x)
+                for j in range(n):
+                    if factors[j * n + j] == zero:
+                        as_word(args[9])[0] = 1
+                if trans == 0:
+                    if vector:
+                        trsv(_UPPER, _TRANS, _GIVEN, n, at_lu, n, at_x, 1)
+                        trsv(_LOWER, _TRANS, _UNIT, n, at_lu, n, at_x, 1)
+                    else:
+                        trsm(_RIGHT, _UPPER, _PLAIN, _GIVEN, r, n, one, at_lu, n, at_x, r)
+                        trsm(_RIGHT, _LOWER, _PLAIN, _UNIT, r, n, one, at_lu, n, at_x, r)
+                    for back in range(n):
+                        j = n - 1 - back
+                        exchange(x, j, pivots[j] - 1, r)
+                else:
+                    for j in range(n):
+                        exchange(x, j, pivots[j] - 1, r)
+                    if vector:
+                        trsv(_LOWER, _PLAIN, _UNIT, n, at_lu, n, at_x, 1)
+                        trsv(_UPPER, _PLAIN, _GIVEN, n, at_lu, n, at_x, 1)
+                    else:
+                        trsm(_RIGHT, _LOWER, how, _UNIT, r, n, one, at_lu, n, at_x, r)
+                        trsm(_RIGHT, _UPPER, how, _GIVEN, r, n, one, at_lu, n, at_x, r)
+
+    return kernel
+
+
+@library("lu_det", family="linalg")
+def lu_det(a_dtype: np.dtype[Any], lu_dtype: np.dtype[Any], pivots_dtype: np.dtype[Any],
+           out_dtype: np.dtype[Any]) -> Callable[..., None]:  # fmt: skip
+    """``args``: a (not read), factors, exchanges, out, then batch, n."""
+    as_int, as_x = namespace()["as_i32"], pointer_to(out_dtype)
+    one = out_dtype.type(1)
+
+    def kernel(args, lo, hi):  # type: ignore[no-untyped-def]
+        n = args[5]
+        factors, pivots, out = as_x(args[1]), as_int(args[2]), as_x(args[3])
+        for i in range(lo, hi):
+            total = one
+            for j in range(n):
+                pivot = factors[(i * n + j) * n + j]
+                total = total * (pivot if pivots[i * n + j] == j + 1 else -pivot)
+            out[i] = total
+
+    return kernel
+
+
+@library("lu_slogdet", family="linalg")
+def lu_slogdet(a_dtype: np.dtype[Any], lu_dtype: np.dtype[Any], pivots_dtype: np.dtype[Any],
+               sign_dtype: np.dtype[Any], log_dtype: np.dtype[Any]) -> Callable[..., None]:  # fmt: skip
+    """``args``: a (not read), factors, exchanges, sign, logarithm, then batch, n."""
+    names = namespace()
+    as_int, math, as_x, as_log = names["as_i32"], names["math"], pointer_to(sign_dtype), pointer_to(log_dtype)
+    one, nothing, zero = sign_dtype.type(1), log_dtype.type(0), sign_dtype.type(0)
+    is_complex = sign_dtype.kind == "c"
+    unit = sign_dtype.type(1j) if is_complex else one
+
+    def kernel(args, lo, hi):  # type: ignore[no-untyped-def]
+        n = args[6]
+        factors, pivots, sign, logarithm = as_x(args[1]), as_int(args[2]), as_x(args[3]), as_log(args[4])
+        for i in range(lo, hi):
+            turn, total = one, nothing
+            for j in range(n):
+                pivot = factors[(i * n + j) * n + j]
+                size = abs(pivot)
+                if size == nothing:
+                    turn = zero
+                    total = total - math.inf
+                else:
+                    if pivots[i * n + j] != j + 1:
+                        size = -size
+                    if is_complex:  # by parts: a quotient of complex numbers may raise
+                        turn = turn * (pivot.real / size + unit * (pivot.imag / size))
+                    else:
+                        turn = turn * (pivot / size)
+                    total = total + math.log(abs(size))
+            sign[i] = turn
+            logarithm[i] = total
+
+    return kernel

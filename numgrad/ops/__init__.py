@@ -16,8 +16,14 @@ from numgrad.ops.extrema import *
 from numgrad.ops.gathering import *
 from numgrad.ops.indexing import *
 from numgrad.ops.joining import *
+from numgrad.ops.linalg import *
+from numgrad.ops.lu import *
+from numgrad.ops.matrix_norms import *
 from numgrad.ops.norms import *
+from numgrad.ops.operators import install
+from numgrad.ops.padding import *
 from numgrad.ops.products import *
+from numgrad.ops.qr import *
 from numgrad.ops.ranges import *
 from numgrad.ops.reduction import *
 from numgrad.ops.repeating import *
@@ -26,9 +32,9 @@ from numgrad.ops.shaping import *
 from numgrad.ops.slicing import *
 from numgrad.ops.sorting import *
 from numgrad.ops.special import *
+from numgrad.ops.spectral import *
 from numgrad.ops.statistics import *
 from numgrad.ops.triangles import *
 from numgrad.ops.trigonometric import *
-from numgrad.ops.operators import install
 
 install()

@@ -52,11 +52,18 @@ def batch_of(spec: Spec) -> Dim:
     return size_product(spec.shape[:-2])
 
 
-def over_stack(function: Callable[..., Any], outputs: Sequence[Any], *stacks: Any) -> None:
-    """Call ``function(*items)`` for each item of the stacks, of which the first is one of matrices; fill `outputs`."""
+def over_stack(routine: Callable[..., Any], outputs: Sequence[Any], *stacks: Any) -> bool:
+    """Call ``routine(*items)`` for each item of the stacks, of which the first is one of matrices, and fill `outputs`.
+
+    The routine's last result is LAPACK's status; whether any was not zero is returned.
+    """
+    failed = False
     for index in np.ndindex(stacks[0].shape[:-2]):
-        for target, value in zip(outputs, function(*(a[index] for a in stacks)), strict=True):
+        *values, info = routine(*(a[index] for a in stacks))
+        failed |= info != 0
+        for target, value in zip(outputs, values, strict=True):
             target[index] = value
+    return failed
 
 
 def lapack(name: str, dtype: Any) -> Callable[..., Any]:
@@ -233,7 +240,7 @@ def _evaluate_triangular(a: Any, b: Any, lower: bool, trans: int, unit_diagonal:
         fail(ZERO_DIAGONAL)
     if x.size:
         solver = lapack("trtrs", a.dtype)
-        over_stack(lambda m, r: solver(m, r, lower=lower, trans=trans, unitdiag=unit_diagonal)[:1], [x], a, b)
+        over_stack(lambda m, r: solver(m, r, lower=lower, trans=trans, unitdiag=unit_diagonal), [x], a, b)
     return x
 
 

@@ -24,6 +24,7 @@ from numgrad.ops.linalg import (
     square_samples,
 )
 from numgrad.ops.matmul import conjugate, product, reshape_to
+from numgrad.ops.statistics import real_dtype
 from numgrad.types import Spec, size_product
 
 __all__ = ["SlogdetResult", "det", "inv", "matrix_power", "slogdet", "solve"]
@@ -43,8 +44,8 @@ def _evaluate_lu(a: Any) -> Any:
         getrf = lapack("getrf", a.dtype)
 
         def one(m: Any) -> Any:
-            lu, order, _ = getrf(m.T)
-            return lu.T, order + 1
+            lu, order, info = getrf(m.T)
+            return lu.T, order + 1, info
 
         over_stack(one, [factors, pivots], a)
     return factors, pivots
@@ -80,8 +81,9 @@ def _evaluate_solve(a: Any, lu: Any, pivots: Any, b: Any, trans: int) -> Any:
         def one(m: Any, order: Any, right: Any) -> Any:
             # The factors are of A^T: A is their transpose, A^T themselves, A^H their conjugate.
             if trans == 2:
-                return (np.conj(getrs(m.T, order - 1, np.conj(right), trans=0)[0]),)
-            return (getrs(m.T, order - 1, right, trans=1 - trans)[0],)
+                found, info = getrs(m.T, order - 1, np.conj(right), trans=0)
+                return np.conj(found), info
+            return getrs(m.T, order - 1, right, trans=1 - trans)
 
         over_stack(one, [x], lu, pivots, b)
     return x
@@ -144,8 +146,7 @@ def _vjp_det(op: Operation, cts: Sequence[Tensor | None]) -> list[Tensor | None]
 
 def _infer_slogdet(specs: Sequence[Spec], attrs: Mapping[str, Any]) -> tuple[Spec, ...]:
     a = specs[0]
-    real = np.dtype(f"f{a.dtype.itemsize // 2}") if a.dtype.kind == "c" else a.dtype
-    return Spec(a.dtype, a.shape[:-2]), Spec(real, a.shape[:-2])
+    return Spec(a.dtype, a.shape[:-2]), Spec(real_dtype(a.dtype), a.shape[:-2])
 
 
 def _evaluate_slogdet(a: Any, lu: Any, pivots: Any) -> Any:

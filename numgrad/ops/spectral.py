@@ -17,20 +17,19 @@ from numgrad.ops.linalg import (
     batch_of,
     fail,
     hermitian_part,
+    lapack,
     matrices,
     on_diagonal,
+    over_stack,
     rectangular_samples,
     require_square,
     square_samples,
 )
 from numgrad.ops.matmul import conjugate, product
+from numgrad.ops.statistics import real_dtype
 from numgrad.types import Dim, Spec, same_size, size_max, size_min, size_product
 
 __all__ = ["EighResult", "SVDResult", "eigh", "eigvalsh", "svd", "svdvals"]
-
-
-def _real(dtype: np.dtype[Any]) -> np.dtype[Any]:
-    return np.dtype(f"f{dtype.itemsize // 2}") if dtype.kind == "c" else dtype
 
 
 def _column(values: Tensor, dtype: Any) -> Tensor:
@@ -53,17 +52,19 @@ def _safe_reciprocal(x: Tensor) -> Tensor:
 # -- eigh
 def _infer_eigh(specs: Sequence[Spec], attrs: Mapping[str, Any]) -> tuple[Spec, ...]:
     require_square("eigh", specs[0])
-    return Spec(_real(specs[0].dtype), specs[0].shape[:-1]), specs[0]
+    return Spec(real_dtype(specs[0].dtype), specs[0].shape[:-1]), specs[0]
 
 
 _NO_EIGENVALUES = "eigh: the eigenvalues did not converge; check the matrix for NaN and infinity"
 
 
 def _evaluate_eigh(a: Any) -> Any:
-    try:
-        return tuple(np.linalg.eigh(a))
-    except np.linalg.LinAlgError:
-        fail(_NO_EIGENVALUES)
+    w, v = np.zeros(a.shape[:-1], real_dtype(a.dtype)), np.array(a)
+    if a.size:
+        routine = lapack("heevd" if a.dtype.kind == "c" else "syevd", a.dtype)
+        if over_stack(lambda m: routine(m, compute_v=1, lower=1), [w, v], a):
+            fail(_NO_EIGENVALUES)
+    return w, v
 
 
 def _vjp_eigh(op: Operation, cts: Sequence[Tensor | None]) -> list[Tensor | None]:
@@ -83,7 +84,7 @@ def _scratch_eigh(ins: Sequence[Spec], outs: Sequence[Spec], attrs: Mapping[str,
     dtype, n = ins[0].dtype, ins[0].shape[-1]
     square, ints = n * n, (np.dtype(np.int32), 3 + 5 * n)
     if dtype.kind == "c":
-        work = [(dtype, square + (2 + BLOCK) * n + 1), (_real(dtype), 2 * square + 5 * n + 1)]
+        work = [(dtype, square + (2 + BLOCK) * n + 1), (real_dtype(dtype), 2 * square + 5 * n + 1)]
     else:
         work = [(dtype, 2 * square + (6 + BLOCK) * n + 1)]
     return [(dtype, square), ints, *work]
@@ -203,14 +204,18 @@ def _infer_svd(specs: Sequence[Spec], attrs: Mapping[str, Any]) -> tuple[Spec, .
     dtype, (*lead, m, n) = specs[0].dtype, specs[0].shape
     k = size_min(m, n)
     rows, columns = (m, n) if attrs["full_matrices"] else (k, k)
-    return Spec(dtype, (*lead, m, rows)), Spec(_real(dtype), (*lead, k)), Spec(dtype, (*lead, columns, n))
+    return Spec(dtype, (*lead, m, rows)), Spec(real_dtype(dtype), (*lead, k)), Spec(dtype, (*lead, columns, n))
 
 
 def _evaluate_svd(a: Any, full_matrices: bool) -> Any:
-    try:
+    specs = _infer_svd([Spec(a.dtype, a.shape)], {"full_matrices": full_matrices})
+    if not a.size:
         return tuple(np.linalg.svd(a, full_matrices=full_matrices))
-    except np.linalg.LinAlgError:
+    u, s, vh = (np.zeros(spec.shape, spec.dtype) for spec in specs)
+    routine = lapack("gesdd", a.dtype)
+    if over_stack(lambda m: routine(m, compute_uv=1, full_matrices=int(full_matrices)), [u, s, vh], a):
         fail(_NO_VALUES)
+    return u, s, vh
 
 
 def _skew(x: Tensor) -> Tensor:
@@ -261,7 +266,7 @@ def _scratch_svd(ins: Sequence[Spec], outs: Sequence[Spec], attrs: Mapping[str, 
     sides = [(dtype, size_product(outs[0].shape[-2:])), (dtype, size_product(outs[2].shape[-2:]))]
     ints = (np.dtype(np.int32), 8 * small)
     work = 4 * small * small + (7 + 3 * BLOCK) * (small + large) + 1
-    reals = [(_real(dtype), 5 * small * small + 2 * large * small + 7 * small + 1)] if dtype.kind == "c" else []
+    reals = [(real_dtype(dtype), 5 * small * small + 2 * large * small + 7 * small + 1)] if dtype.kind == "c" else []
     return [(dtype, m * n), *sides, ints, (dtype, work), *reals]
 
 
