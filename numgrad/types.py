@@ -105,7 +105,8 @@ def _atom_key(atom: Any) -> tuple[Any, ...]:
 
 
 def dim_key(dim: Dim) -> Any:
-    return dim if isinstance(dim, int) else tuple((c, tuple(_atom_key(a) for a in m)) for m, c in dim.terms)
+    """A hashable stand-in for a size's structure; comparing it records no guard."""
+    return dim if isinstance(dim, int) else dim.key
 
 
 _COMPOUND: dict[str, Callable[[int, int], int]] = {
@@ -126,12 +127,13 @@ class Size:
     answer would differ is traced anew. In a graph of placeholders there is no value to look at and `ShapeError` is raised.
     """
 
-    __slots__ = ("terms",)
+    __slots__ = ("key", "terms")
     __array_priority__ = 90.0
     lift: Callable[[Size], Any] | None = None  # set by the ops floor: the scalar tensor that holds this size
 
     def __init__(self, terms: _Terms) -> None:
         self.terms = terms
+        self.key = tuple([(c, tuple([_atom_key(a) for a in m])) for m, c in terms])
 
     # -- structure
     def symbols(self) -> Iterable[_Symbol]:
@@ -346,8 +348,11 @@ def _add(a: Dim, b: Dim) -> Dim:
 
 
 def _multiply(a: Dim, b: Dim) -> Dim:
-    if isinstance(a, int) and isinstance(b, int):
-        return a * b
+    if isinstance(a, int):
+        if a == 1 or isinstance(b, int):
+            return b if a == 1 else a * b
+    elif isinstance(b, int) and b == 1:
+        return a
     total: dict[tuple[Any, ...], int] = {}
     for m, c in _terms(a):
         for n, d in _terms(b):

@@ -68,11 +68,12 @@ def aligned(access: Access, shape: Sequence[Dim], target: Sequence[Dim]) -> Acce
 
 def is_identity(access: Access, space: Sequence[Dim]) -> bool:
     """Whether an access reads its root's elements one after the other over `space`."""
-    if isinstance(access.offset, int) and access.offset == 0:
-        root = space_of(access.root.shape)
-        if dim_key(size_product(root)) == dim_key(size_product(space)):
-            return tuple(map(dim_key, access.strides)) == tuple(map(dim_key, contiguous_strides(space)))
-    return False
+    if not isinstance(access.offset, int) or access.offset != 0:
+        return False
+    root = space_of(access.root.shape)
+    same = root is space or space_key(root) == space_key(space) or (
+        dim_key(size_product(root)) == dim_key(size_product(space)))
+    return same and space_key(access.strides) == space_key(contiguous_strides(space))
 
 
 def is_whole(access: Access, shape: Sequence[Dim]) -> bool:
