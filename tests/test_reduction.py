@@ -88,7 +88,10 @@ def test_small_integers_add_up_wide_and_wrap_when_told_to() -> None:
     many = np.full(300, 100, np.uint8)
     assert int(ng.sum(many).numpy()) == 30000
     assert_array_equal(ng.sum(many, dtype=np.uint8).numpy(), np.sum(many, dtype=np.uint8))
-    assert bool(ng.sum(np.array([True, True]), dtype=bool).numpy()) is True
+    for name in ("sum", "prod"):
+        for bools in ([True, True], [True, False], [False, False], []):
+            wanted = getattr(np, name)(np.array(bools, bool), dtype=bool)
+            assert_array_equal(getattr(ng, name)(np.array(bools, bool), dtype=bool).numpy(), wanted, strict=True)
 
 
 def test_float16_adds_up_in_float32() -> None:
@@ -166,6 +169,14 @@ def test_prod_over_axes_that_are_not_neighbours(x: Any) -> None:
     for i, j, k in np.ndindex(x.shape):
         wanted[i, j, k] = others(x[:, j].ravel(), i * 4 + k)
     assert_allclose(got, wanted, rtol=1e-14)
+
+
+def test_compiled_gradient_of_prod_keeps_what_it_reads(x: Any) -> None:
+    """Both cumulative products read one rearranged copy: it must outlive the first."""
+    with ng.Graph().as_default():
+        p = ng.placeholder(ng.float64, ("a", "b", "c"))
+        (g,) = ng.gradients(ng.prod(p, axis=(0, 2)), [p])
+        assert_allclose(ng.compile([p], [g])(x)[0], ng.run(g, {p: x}), rtol=1e-15)
 
 
 def test_complex_prod_conjugates() -> None:

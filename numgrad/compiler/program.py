@@ -98,8 +98,9 @@ class Program:
                 size_nodes.append(node.attrs["value"])
         for i, value in enumerate(self.schedule.outputs):
             places[value] = ("output", i)
-        slots = assign_slots([x.reads for x in self.launches], [x.writes for x in self.launches], set(places))
         roots = self.schedule.roots
+        reads = [[roots.get(value, value) for value in x.reads] for x in self.launches]  # a view keeps its buffer alive
+        slots = assign_slots(reads, [x.writes for x in self.launches], set(places))
 
         def place(value: Value) -> tuple[str, int]:
             root = roots.get(value, value)

@@ -67,7 +67,7 @@ def floating(x: Any, dtype: Any, op: str, kinds: str = "fc") -> Tensor:
 
 
 # -- the ops
-def infer_reduction(name: str, dtypes: str = "biufc", identity: bool = True) -> Any:
+def infer_reduction(name: str, dtypes: str = "iufc", identity: bool = True) -> Any:
     """Shape rule of a reduction: the axes vanish and the dtype stays; one `identity`-less refuses to reduce nothing."""
 
     def infer(specs: Sequence[Spec], attrs: Mapping[str, Any]) -> tuple[Spec, ...]:
@@ -95,7 +95,7 @@ def _evaluate(ufunc: np.ufunc) -> Any:
 
 def _evaluate_extremum(name: str, ufunc: np.ufunc) -> Any:
     def evaluate(x: Any, axes: tuple[int, ...]) -> Any:
-        infer_reduction(name, identity=False)([Spec(x.dtype, x.shape)], {"axes": axes})
+        infer_reduction(name, "biufc", False)([Spec(x.dtype, x.shape)], {"axes": axes})
         return ufunc.reduce(x, axis=axes)
 
     return evaluate
@@ -132,7 +132,7 @@ def _vjp_extremum(op: Operation, cts: Sequence[Tensor | None]) -> list[Tensor | 
     return [apply("where", winners, share, apply("zeros_like", share))]
 
 
-def _samples(dtypes: str = "fciub", empty: bool = True) -> Any:
+def _samples(dtypes: str = "fciu", empty: bool = True) -> Any:
     def samples(rng: Any) -> list[tuple[Sequence[Any], Mapping[str, Any]]]:
         x = rng.uniform(0.5, 1.5, (2, 3, 4)) * rng.choice([-1.0, 1.0], (2, 3, 4))
         found: list[Any] = []
@@ -157,12 +157,12 @@ def _samples(dtypes: str = "fciub", empty: bool = True) -> Any:
 
 
 define("sum", "reduction", infer_reduction("sum"), _evaluate(np.add), vjp=_vjp_sum, jvp=linear_jvp, samples=_samples(),
-       public="sum", doc="Sum over axes, in the operand's own dtype.")
+       dtypes="iufc", public="sum", doc="Sum over axes, in the operand's own dtype.")
 define("prod", "reduction", infer_reduction("prod"), _evaluate(np.multiply), vjp=_vjp_prod, samples=_samples(),
-       public="prod", doc="Product over axes, in the operand's own dtype.")
+       dtypes="iufc", public="prod", doc="Product over axes, in the operand's own dtype.")
 for _name, _ufunc in (("max", np.maximum), ("min", np.minimum)):
-    define(_name, "reduction", infer_reduction(_name, identity=False), _evaluate_extremum(_name, _ufunc),
-           vjp=_vjp_extremum, masks=True, samples=_samples(empty=False), public=_name,
+    define(_name, "reduction", infer_reduction(_name, "biufc", False), _evaluate_extremum(_name, _ufunc),
+           vjp=_vjp_extremum, masks=True, samples=_samples("fciub", False), public=_name,
            doc=f"{'Largest' if _name == 'max' else 'Smallest'} element over axes; NaN if there is one.")
 for _name, _ufunc in (("any", np.logical_or), ("all", np.logical_and)):
     define(_name, "reduction", infer_reduction(_name, "b"), _evaluate(_ufunc), dtypes="b", samples=_samples("b"),
@@ -182,6 +182,8 @@ def accumulated(x: Any, dtype: Any) -> Tensor:
 
 def _public(name: str, tensor: Tensor, axis: Any, keepdims: bool) -> Tensor:
     axes = normalize_axes(axis, tensor.ndim, name)
+    if tensor.dtype.kind == "b":  # bools add up by `or` and multiply by `and`
+        name = {"sum": "any", "prod": "all"}.get(name, name)
     return keep(reduce(name, tensor, axes), axes, keepdims)
 
 
