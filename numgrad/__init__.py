@@ -6,7 +6,8 @@ from numgrad import errors, linalg, nn, special
 from numgrad._version import __version__
 from numgrad.autodiff.aggregate import AggregationMethod
 from numgrad.autodiff.reverse import UnconnectedGradients, gradients
-from numgrad.graph.core import Graph, Operation, Tensor, control_dependencies, device, name_scope, placeholder
+from numgrad.graph.core import Graph, Operation, Tensor, placeholder
+from numgrad.graph.scopes import control_dependencies, device, name_scope
 from numgrad.ops.aggregation import *
 from numgrad.ops.arithmetic import *
 from numgrad.ops.axes import *

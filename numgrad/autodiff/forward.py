@@ -8,7 +8,8 @@ from typing import Any
 from numgrad.autodiff.reverse import build_gradients
 from numgrad.autodiff.rules import pull, scaled
 from numgrad.errors import ShapeError, at, user_line
-from numgrad.graph.core import Graph, Operation, Tensor, apply, scope_in, source_line
+from numgrad.graph.core import Graph, Operation, Tensor, apply
+from numgrad.graph.scopes import scope_in, source_line
 from numgrad.graph.walk import between
 from numgrad.ops.kinds import cast_to, define, linear_jvp, masking
 from numgrad.types import Spec, is_trainable, same_shape, show_shape

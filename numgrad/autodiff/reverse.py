@@ -11,7 +11,8 @@ import numpy as np
 from numgrad.autodiff.aggregate import Facts, Sum, check_method, make_sum
 from numgrad.autodiff.rules import pull, refuse
 from numgrad.errors import GraphError, ShapeError, at, user_line
-from numgrad.graph.core import Graph, Operation, Tensor, apply, as_tensor, current_graph, scope_in
+from numgrad.graph.core import Graph, Operation, Tensor, apply, as_tensor, current_graph
+from numgrad.graph.scopes import scope_in
 from numgrad.graph.walk import between
 from numgrad.ops.kinds import as_node, cast_to
 from numgrad.types import is_trainable, same_shape, show_shape

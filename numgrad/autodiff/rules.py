@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from numgrad.errors import GradientError, at
-from numgrad.graph.core import Operation, Tensor, apply, as_tensor, source_line
+from numgrad.graph.core import Operation, Tensor, apply, as_tensor
+from numgrad.graph.scopes import source_line
 from numgrad.ops.kinds import cast_to, masking, times
 from numgrad.types import same_shape, same_size, show_shape
 

@@ -21,10 +21,7 @@ __all__ = [
     "WeakTensor",
     "apply",
     "as_tensor",
-    "control_dependencies",
     "current_graph",
-    "device",
-    "name_scope",
     "placeholder",
 ]
 
@@ -51,7 +48,7 @@ class _State(threading.local):
         self.recorders: list[Callable[[OpRecord, tuple[Tensor, ...], tuple[Tensor, ...], dict[str, Any]], None]] = []
 
 
-_state = _State()
+state = _State()
 
 
 class Operation:
@@ -237,11 +234,11 @@ class Graph:
     @contextmanager
     def as_default(self) -> Iterator[Graph]:
         """Make this the graph that operations go into, within a ``with`` block and this thread."""
-        _state.graphs.append(self)
+        state.graphs.append(self)
         try:
             yield self
         finally:
-            _state.graphs.pop()
+            state.graphs.pop()
 
     def unique_name(self, base: str) -> str:
         """`base` under the current name scope, with a number when it is taken."""
@@ -262,7 +259,7 @@ class Graph:
     def add(self, record: OpRecord, inputs: tuple[Tensor, ...], attrs: dict[str, Any],
             specs: Sequence[Spec], name: str | None = None) -> Operation:
         """Append one operation whose outputs have `specs`."""
-        where = _state.lines[-1] if _state.lines else user_line()
+        where = state.lines[-1] if state.lines else user_line()
         with self.lock:
             operation = Operation(record, inputs, attrs, self.unique_name(name or record.name), self,
                                   len(self.operations), where)
@@ -271,11 +268,11 @@ class Graph:
             if inputs and type(inputs[0]) is WeakTensor and record.name in _PYTHON_ARITHMETIC and all(
                     type(t) is WeakTensor for t in inputs):
                 weaken(operation.outputs[0])
-            if _state.controls:
+            if state.controls:
                 operation.control_inputs = tuple(
-                    c for group in _state.controls for c in group if c.graph is self)
-            if _state.devices:
-                operation.device = _state.devices[-1]
+                    c for group in state.controls for c in group if c.graph is self)
+            if state.devices:
+                operation.device = state.devices[-1]
             self.operations.append(operation)
         return operation
 
@@ -302,122 +299,7 @@ class Graph:
 
 def current_graph() -> Graph | None:
     """The innermost default graph of this thread, or None."""
-    return _state.graphs[-1] if _state.graphs else None
-
-
-@contextmanager
-def name_scope(name: str) -> Iterator[str]:
-    """Prefix the names of operations made inside with ``name/``.
-
-    Parameters
-    ----------
-    name : str
-        The prefix; made unique in the graph. Outside a graph it has no effect.
-
-    Examples
-    --------
-    >>> import numgrad as ng
-    >>> with ng.Graph().as_default():
-    ...     x = ng.placeholder(ng.float64, ())
-    ...     with ng.name_scope("layer"):
-    ...         y = ng.tanh(x)
-    >>> y.op.name
-    'layer/tanh'
-    """
-    graph = current_graph()
-    if graph is None:
-        yield name + "/"
-        return
-    with scope_in(graph, name) as full:
-        yield full
-
-
-@contextmanager
-def scope_in(graph: Graph, name: str) -> Iterator[str]:
-    """`name_scope` in a given graph."""
-    before = graph._scope
-    graph._scope = graph.unique_name(name) + "/"
-    try:
-        yield graph._scope
-    finally:
-        graph._scope = before
-
-
-@contextmanager
-def device(label: str) -> Iterator[None]:
-    """Label the operations made inside with a device.
-
-    Parameters
-    ----------
-    label : str
-        Any text, such as ``"cpu:0"``; "" removes the label.
-
-    Examples
-    --------
-    >>> import numgrad as ng
-    >>> with ng.Graph().as_default(), ng.device("cpu:1"):
-    ...     y = ng.exp(ng.placeholder(ng.float64, ()))
-    >>> y.device
-    'cpu:1'
-    """
-    _state.devices.append(label)
-    try:
-        yield
-    finally:
-        _state.devices.pop()
-
-
-@contextmanager
-def control_dependencies(ops: Sequence[Operation | Tensor]) -> Iterator[None]:
-    """Make operations made inside run after `ops`.
-
-    Parameters
-    ----------
-    ops : sequence of Operation or Tensor
-
-    Examples
-    --------
-    >>> import numgrad as ng
-    >>> with ng.Graph().as_default():
-    ...     x = ng.placeholder(ng.float64, ())
-    ...     first = ng.exp(x)
-    ...     with ng.control_dependencies([first]):
-    ...         second = ng.sin(x)
-    >>> second.op.control_inputs[0] is first.op
-    True
-    """
-    wanted = []
-    for item in ops:
-        operation = item.op if isinstance(item, Tensor) else item
-        if not isinstance(operation, Operation):
-            raise GraphError(f"control_dependencies: got {item!r}, wanted operations or tensors of a graph"
-                             f"{at(user_line())}")
-        wanted.append(operation)
-    _state.controls.append(tuple(wanted))
-    try:
-        yield
-    finally:
-        _state.controls.pop()
-
-
-@contextmanager
-def source_line(where: SourceLine | None) -> Iterator[None]:
-    """Give operations made inside a fixed source line (gradient ops carry their forward op's)."""
-    _state.lines.append(where)
-    try:
-        yield
-    finally:
-        _state.lines.pop()
-
-
-@contextmanager
-def recorder(record: Callable[[OpRecord, tuple[Tensor, ...], tuple[Tensor, ...], dict[str, Any]], None]) -> Iterator[None]:
-    """Tell `record` about every eager operation made inside, in this thread."""
-    _state.recorders.append(record)
-    try:
-        yield
-    finally:
-        _state.recorders.remove(record)
+    return state.graphs[-1] if state.graphs else None
 
 
 def placeholder(dtype: Any, shape: Sequence[Dim | str | None] | None = None, name: str | None = None) -> Tensor:
@@ -427,8 +309,8 @@ def placeholder(dtype: Any, shape: Sequence[Dim | str | None] | None = None, nam
     ----------
     dtype : data type
     shape : sequence of int, None or str
-        Sizes; None is an unknown size, a name is an unknown size that is the same wherever the name stands in the graph. The
-        number of axes must be known.
+        Sizes; None is an unknown size, a name is an unknown size that is the same wherever the name stands in the graph.
+        The number of axes must be known.
     name : str, optional
 
     Returns
@@ -454,8 +336,8 @@ def placeholder(dtype: Any, shape: Sequence[Dim | str | None] | None = None, nam
     if graph is None:
         raise GraphError(f"placeholder: there is no graph here; use `with ng.Graph().as_default():`{at(user_line())}")
     if shape is None:
-        raise ShapeError(f"placeholder: the number of axes must be known; give a tuple, with None for each unknown size "
-                         f"(() is a scalar){at(user_line())}")
+        raise ShapeError(f"placeholder: the number of axes must be known; give a tuple, with None for each unknown "
+                         f"size (() is a scalar){at(user_line())}")
     sizes: list[Dim] = []
     for dim in (shape,) if isinstance(shape, (int, str)) else shape:
         if dim is None:
@@ -535,8 +417,8 @@ def _graph_of(inputs: Sequence[Tensor], name: str) -> Graph | None:
             elif own is not graph:
                 raise GraphError(f"{name}: inputs are of two different graphs; all must be from the same graph"
                                  f"{at(user_line())}")
-    if graph is None and _state.graphs:
-        graph = _state.graphs[-1]
+    if graph is None and state.graphs:
+        graph = state.graphs[-1]
     return graph
 
 
@@ -560,7 +442,7 @@ def apply_all(name: str, *inputs: Tensor, op_name: str | None = None, **attrs: A
     values = result if isinstance(result, tuple) else (result,)
     outputs = tuple([Tensor(s.dtype, np.shape(v), None, i, np.asarray(v, dtype=s.dtype))
                      for i, (s, v) in enumerate(zip(specs, values, strict=True))])
-    for recorded in _state.recorders:
+    for recorded in state.recorders:
         recorded(record, tuple(inputs), outputs, attrs)
     return outputs
 

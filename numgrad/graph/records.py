@@ -22,8 +22,8 @@ class Library:
 
     The kernel's argument table holds the addresses of the inputs, of the outputs and of the scratch buffers, then the
     integers of `sizes`, then the address of the status word if `status` is set. It is called for ``lo = 0``,
-    ``hi = span`` or for disjoint chunks of that range (when `parallel`). A kernel that writes non-zero to the status word
-    makes the call raise `raises` (numpy.linalg.LinAlgError if None) with the text `error`.
+    ``hi = span`` or for disjoint chunks of that range (when `parallel`). A kernel that writes non-zero to the status
+    word makes the call raise `raises` (numpy.linalg.LinAlgError if None) with the text `error`.
     """
 
     name: str
@@ -56,8 +56,8 @@ class View:
 class Regions:
     """How an op's output is put together from its inputs: each input is written to a strided region of the output.
 
-    `place(specs_in, spec_out, attrs, strides) -> [(offset, strides of the input's axes in the output), ...]`, in elements;
-    `strides` are the output's. With `fill` the rest of the output is zero.
+    `place(specs_in, spec_out, attrs, strides) -> [(offset, strides of the input's axes in the output), ...]`, in
+    elements; `strides` are the output's. With `fill` the rest of the output is zero.
     """
 
     place: Callable[[Sequence[Spec], Spec, Mapping[str, Any], Sequence[Dim]], Sequence[tuple[Dim, Sequence[Dim]]]]
@@ -81,8 +81,8 @@ class OpRecord:
     vjp : callable, optional
         ``vjp(op, cotangents) -> list`` with one tensor or None for each input.
     jvp : callable, optional
-        ``jvp(op, tangents) -> list`` with one tensor or None for each output; `tangents` hold None for no path. Without it
-        forward mode transposes `vjp`.
+        ``jvp(op, tangents) -> list`` with one tensor or None for each output; `tangents` hold None for no path. Without
+        it forward mode transposes `vjp`.
     partials : tuple, optional
         Elementwise ops: for each input a function ``(y, *inputs, **attrs)`` that gives the partial derivative, or None
         where there is none. It stands for both `vjp` and `jvp`.

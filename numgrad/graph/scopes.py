@@ -1,0 +1,130 @@
+"""What is in force for operations made inside a ``with`` block: names, devices, control inputs, lines, recorders."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from numgrad.errors import GraphError, SourceLine, at, user_line
+from numgrad.graph.core import Graph, Operation, Tensor, current_graph, state
+from numgrad.graph.records import OpRecord
+
+__all__ = ["control_dependencies", "device", "name_scope", "recorder", "scope_in", "source_line"]
+
+
+@contextmanager
+def name_scope(name: str) -> Iterator[str]:
+    """Prefix the names of operations made inside with ``name/``.
+
+    Parameters
+    ----------
+    name : str
+        The prefix; made unique in the graph. Outside a graph it has no effect.
+
+    Examples
+    --------
+    >>> import numgrad as ng
+    >>> with ng.Graph().as_default():
+    ...     x = ng.placeholder(ng.float64, ())
+    ...     with ng.name_scope("layer"):
+    ...         y = ng.tanh(x)
+    >>> y.op.name
+    'layer/tanh'
+    """
+    graph = current_graph()
+    if graph is None:
+        yield name + "/"
+        return
+    with scope_in(graph, name) as full:
+        yield full
+
+
+@contextmanager
+def scope_in(graph: Graph, name: str) -> Iterator[str]:
+    """`name_scope` in a given graph."""
+    before = graph._scope
+    graph._scope = graph.unique_name(name) + "/"
+    try:
+        yield graph._scope
+    finally:
+        graph._scope = before
+
+
+@contextmanager
+def device(label: str) -> Iterator[None]:
+    """Label the operations made inside with a device.
+
+    Parameters
+    ----------
+    label : str
+        Any text, such as ``"cpu:0"``; "" removes the label.
+
+    Examples
+    --------
+    >>> import numgrad as ng
+    >>> with ng.Graph().as_default(), ng.device("cpu:1"):
+    ...     y = ng.exp(ng.placeholder(ng.float64, ()))
+    >>> y.device
+    'cpu:1'
+    """
+    state.devices.append(label)
+    try:
+        yield
+    finally:
+        state.devices.pop()
+
+
+@contextmanager
+def control_dependencies(ops: Sequence[Operation | Tensor]) -> Iterator[None]:
+    """Make operations made inside run after `ops`.
+
+    Parameters
+    ----------
+    ops : sequence of Operation or Tensor
+
+    Examples
+    --------
+    >>> import numgrad as ng
+    >>> with ng.Graph().as_default():
+    ...     x = ng.placeholder(ng.float64, ())
+    ...     first = ng.exp(x)
+    ...     with ng.control_dependencies([first]):
+    ...         second = ng.sin(x)
+    >>> second.op.control_inputs[0] is first.op
+    True
+    """
+    wanted = []
+    for item in ops:
+        operation = item.op if isinstance(item, Tensor) else item
+        if not isinstance(operation, Operation):
+            raise GraphError(f"control_dependencies: got {item!r}, wanted operations or tensors of a graph"
+                             f"{at(user_line())}")
+        wanted.append(operation)
+    state.controls.append(tuple(wanted))
+    try:
+        yield
+    finally:
+        state.controls.pop()
+
+
+@contextmanager
+def source_line(where: SourceLine | None) -> Iterator[None]:
+    """Give operations made inside a fixed source line (gradient ops carry their forward op's)."""
+    state.lines.append(where)
+    try:
+        yield
+    finally:
+        state.lines.pop()
+
+
+@contextmanager
+def recorder(
+    record: Callable[[OpRecord, tuple[Tensor, ...], tuple[Tensor, ...], dict[str, Any]], None]
+) -> Iterator[None]:
+    """Tell `record` about every eager operation made inside, in this thread."""
+    state.recorders.append(record)
+    try:
+        yield
+    finally:
+        state.recorders.remove(record)
