@@ -3,8 +3,8 @@
 from numgrad.ops.axes import matrix_transpose
 from numgrad.ops.linalg import cho_solve, cholesky, triangular_solve
 from numgrad.ops.lu import SlogdetResult, det, inv, matrix_power, slogdet, solve
-from numgrad.ops.matrix_norms import cond, diagonal, matrix_norm, norm, pinv, trace
-from numgrad.ops.norms import vector_norm
+from numgrad.ops.norms import matrix_norm, norm, vector_norm
+from numgrad.ops.pinv import cond, diagonal, pinv, trace
 from numgrad.ops.products import cross, matmul, multi_dot, outer, tensordot, vecdot
 from numgrad.ops.qr import QRResult, qr
 from numgrad.ops.spectral import EighResult, SVDResult, eigh, eigvalsh, svd, svdvals

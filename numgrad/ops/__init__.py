@@ -18,10 +18,10 @@ from numgrad.ops.indexing import *
 from numgrad.ops.joining import *
 from numgrad.ops.linalg import *
 from numgrad.ops.lu import *
-from numgrad.ops.matrix_norms import *
 from numgrad.ops.norms import *
 from numgrad.ops.operators import install
 from numgrad.ops.padding import *
+from numgrad.ops.pinv import *
 from numgrad.ops.products import *
 from numgrad.ops.qr import *
 from numgrad.ops.ranges import *

@@ -1,4 +1,4 @@
-"""Norms of matrices, the all-purpose `norm`, pseudo-inverses, and diagonals of the last two axes."""
+"""Pseudo-inverses, condition numbers, and the diagonals of the last two axes."""
 
 from __future__ import annotations
 
@@ -6,131 +6,18 @@ from typing import Any
 
 import numpy as np
 
-from numgrad.errors import ShapeError, at, user_line
 from numgrad.graph.core import Tensor, apply, as_tensor
 from numgrad.ops import slicing
-from numgrad.ops.axes import moveaxis
-from numgrad.ops.kinds import normalize_axes, normalize_axis
 from numgrad.ops.linalg import adjoint, matrices
 from numgrad.ops.lu import inv
 from numgrad.ops.matmul import product, reshape_to
-from numgrad.ops.norms import vector_norm
-from numgrad.ops.reduction import floating, keep, reduce
+from numgrad.ops.norms import matrix_norm
+from numgrad.ops.reduction import keep, reduce
 from numgrad.ops.spectral import SVDResult, svd, svdvals
 from numgrad.ops.statistics import real_dtype
 from numgrad.types import size_max
 
-__all__ = ["cond", "matrix_norm", "norm", "pinv"]
-
-
-def matrix_norm(x: Any, /, *, keepdims: bool = False, ord: Any = "fro") -> Tensor:  # noqa: A002
-    """Norms of matrices.
-
-    Parameters
-    ----------
-    x : array_like
-        Shape ``(..., m, n)``; integers become float64.
-    keepdims : bool
-        Whether the last two axes stay, with size 1.
-    ord : {"fro", "nuc", 1, -1, 2, -2, inf, -inf}
-        Square root of the sum of squares; sum of the singular values; largest (smallest, for -1) sum of absolute values
-        in a column; largest (smallest) singular value; largest (smallest) sum of absolute values in a row.
-
-    Returns
-    -------
-    Tensor
-        Real, of shape ``(...)``.
-
-    Raises
-    ------
-    ShapeError
-        For fewer than two axes or another `ord`.
-    numpy.linalg.LinAlgError
-        When singular values do not converge.
-
-    Notes
-    -----
-    The derivative of the sum of squares' root at zero is 0; singular values that are equal share the derivative as
-    their decomposition chose them.
-
-    Examples
-    --------
-    >>> import numgrad as ng
-    >>> ng.linalg.matrix_norm([[3.0, 0.0], [0.0, 4.0]]).numpy()
-    array(5.)
-    """
-    tensor = floating(x, None, "matrix_norm")
-    if tensor.ndim < 2:
-        raise ShapeError(f"matrix_norm: got {tensor.spec}, wanted two or more axes{at(user_line())}")
-    return _matrix_norm(tensor, "fro" if ord is None else ord, keepdims)
-
-
-def _matrix_norm(x: Tensor, order: Any, keepdims: bool) -> Tensor:
-    rows, columns = x.ndim - 2, x.ndim - 1
-    if order == "fro":
-        return vector_norm(x, axis=(rows, columns), keepdims=keepdims)
-    if isinstance(order, str):
-        if order != "nuc":
-            raise ShapeError(f"norm: ord is {order!r}, wanted 'fro', 'nuc', 1, -1, 2, -2, inf or -inf{at(user_line())}")
-        total = reduce("sum", svdvals(x), (rows,))
-    elif abs(order) == 2:
-        total = reduce("max" if order > 0 else "min", svdvals(x), (rows,))
-    elif abs(order) == 1 or np.isinf(order):
-        summed = rows if abs(order) == 1 else columns
-        total = reduce("max" if order > 0 else "min", reduce("sum", apply("abs", x), (summed,)), (rows,))
-    else:
-        raise ShapeError(f"norm: ord is {order!r}, wanted 'fro', 'nuc', 1, -1, 2, -2, inf or -inf{at(user_line())}")
-    return keep(total, (rows, columns), keepdims)
-
-
-def norm(x: Any, /, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Tensor:  # noqa: A002
-    """Norm of vectors or matrices.
-
-    Parameters
-    ----------
-    x : array_like
-        Integers become float64.
-    ord : number or {"fro", "nuc"}, optional
-        As of `vector_norm` or `matrix_norm`; by default the square root of the sum of squares.
-    axis : int or pair of int, optional
-        One axis: vectors along it; two: matrices. By default the whole array: of any rank without `ord`, else 1-d or
-        2-d.
-    keepdims : bool
-        Whether the axes stay, with size 1.
-
-    Returns
-    -------
-    Tensor
-        Real.
-
-    Raises
-    ------
-    ShapeError
-        When axes are out of range, repeat, are more than two, or `ord` fits neither.
-    numpy.linalg.LinAlgError
-        When singular values do not converge.
-
-    Examples
-    --------
-    >>> import numgrad as ng
-    >>> ng.linalg.norm([[3.0, 0.0], [0.0, 4.0]], ord=2).numpy()
-    array(4.)
-    """
-    tensor = floating(x, None, "norm")
-    if axis is None and ord is None:
-        return vector_norm(tensor, keepdims=keepdims)
-    given = tuple(range(tensor.ndim)) if axis is None else tuple(axis) if isinstance(axis, (tuple, list)) else (axis,)
-    normalize_axes(given, tensor.ndim, "norm")
-    places = tuple(normalize_axis(a, tensor.ndim, "norm") for a in given)
-    if len(places) == 1:
-        if isinstance(ord, str):
-            raise ShapeError(f"norm: ord={ord!r} is for matrices, got vectors along axis {given[0]}{at(user_line())}")
-        return vector_norm(tensor, axis=places, keepdims=keepdims, ord=2 if ord is None else ord)
-    if len(places) != 2:
-        raise ShapeError(f"norm: ord={ord!r} needs one axis or two, got {len(places)} of {tensor.spec}"
-                         f"{at(user_line())}")
-    result = _matrix_norm(moveaxis(tensor, places, (-2, -1)), "fro" if ord is None else ord, False)
-    return keep(result, tuple(sorted(places)), keepdims)
+__all__ = ["cond", "pinv"]
 
 
 def cond(x: Any, p: Any = None) -> Tensor:
