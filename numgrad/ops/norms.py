@@ -35,7 +35,7 @@ def _decompose_norm2(x: Tensor, axes: tuple[int, ...]) -> Tensor:
     return cast_to(apply("sqrt", reduce("sum", squares(wide), axes)), real_dtype(x.dtype))
 
 
-def _vjp_norm2(op: Operation, cts: Sequence[Tensor | None]) -> list[Tensor | None]:
+def _vjp_norm2(op: Operation, cts: Sequence[Tensor]) -> list[Tensor | None]:
     (x,), (y,), (g,), axes = op.inputs, op.outputs, cts, op.attrs["axes"]
     scale = cast_to(apply("divide_no_nan", g, y), x.dtype)
     return [times(spread(scale, axes, x.spec.shape), x)]

@@ -101,12 +101,12 @@ def _evaluate_extremum(name: str, ufunc: np.ufunc) -> Any:
     return evaluate
 
 
-def _vjp_sum(op: Operation, cts: Sequence[Tensor | None]) -> list[Tensor | None]:
+def _vjp_sum(op: Operation, cts: Sequence[Tensor]) -> list[Tensor | None]:
     (g,) = cts
     return [spread(g, op.attrs["axes"], op.inputs[0].spec.shape)]
 
 
-def _vjp_prod(op: Operation, cts: Sequence[Tensor | None]) -> list[Tensor | None]:
+def _vjp_prod(op: Operation, cts: Sequence[Tensor]) -> list[Tensor | None]:
     """The product of all others, from both sides: exact where elements are zero."""
     (x,), (g,), axes = op.inputs, cts, op.attrs["axes"]
     if not axes:
@@ -120,7 +120,7 @@ def _vjp_prod(op: Operation, cts: Sequence[Tensor | None]) -> list[Tensor | None
     return [times(spread(g, axes, shape), conjugate(others))]
 
 
-def _vjp_extremum(op: Operation, cts: Sequence[Tensor | None]) -> list[Tensor | None]:
+def _vjp_extremum(op: Operation, cts: Sequence[Tensor]) -> list[Tensor | None]:
     """The elements that equal the extremum share the cotangent; NaNs are the extremum where there are any."""
     (x,), (y,), (g,), axes = op.inputs, op.outputs, cts, op.attrs["axes"]
     if not axes:
@@ -164,8 +164,8 @@ for _name, _ufunc in (("max", np.maximum), ("min", np.minimum)):
     define(_name, "reduction", infer_reduction(_name, "biufc", False), _evaluate_extremum(_name, _ufunc),
            vjp=_vjp_extremum, masks=True, samples=_samples("fciub", False), public=_name,
            doc=f"{'Largest' if _name == 'max' else 'Smallest'} element over axes; NaN if there is one.")
-for _name, _ufunc in (("any", np.logical_or), ("all", np.logical_and)):
-    define(_name, "reduction", infer_reduction(_name, "b"), _evaluate(_ufunc), dtypes="b", samples=_samples("b"),
+for _name, _logical in (("any", np.logical_or), ("all", np.logical_and)):
+    define(_name, "reduction", infer_reduction(_name, "b"), _evaluate(_logical), dtypes="b", samples=_samples("b"),
            public=_name, doc=f"Whether {_name} element{'s' if _name == 'all' else ''} over axes is true.")
 
 
@@ -254,10 +254,10 @@ def prod(x: Any, /, axis: Any = None, dtype: Any = None, keepdims: bool = False)
 
     Examples
     --------
-    >>> import numgrad as ng
+    >>> import numpy as np, numgrad as ng
     >>> ng.prod([1.0, 2.0, 4.0]).numpy()
     array(8.)
-    >>> ng.grad(ng.prod)(ng.asarray([0.0, 2.0, 4.0]))
+    >>> ng.grad(ng.prod)(np.array([0.0, 2.0, 4.0]))
     array([8., 0., 0.])
     """
     return _public("prod", accumulated(x, dtype), axis, keepdims)

@@ -67,9 +67,11 @@ def scan_samples(dtypes: str, two: bool = False, exclusive: bool = True) -> Any:
 
     def samples(rng: Any) -> list[tuple[Sequence[Any], Mapping[str, Any]]]:
         x = rng.uniform(0.5, 1.5, (2, 3, 4)) * rng.choice([-1.0, 1.0], (2, 3, 4))
-        flags = [(r, e) for r in (False, True) for e in ((False, True) if exclusive else (False,))]
-        found = [(x, axis, *f) for axis in range(3) for f in flags]
-        others = [(x[0, 0], 0), (x[:, :, ::2].T, 1), (x[:, :0], 1), (x[:, :0], 2), (x[:, :1], 1),
+        flags: list[dict[str, bool]] = [{"reverse": r} for r in (False, True)]
+        if exclusive:
+            flags = [{**f, "exclusive": e} for f in flags for e in (False, True)]
+        found = [(x, {"axis": axis, **f}) for axis in range(3) for f in flags]
+        others: list[Any] = [(x[0, 0], 0), (x[:, :, ::2].T, 1), (x[:, :0], 1), (x[:, :0], 2), (x[:, :1], 1),
                   (rng.uniform(0.9, 1.1, 100), 0), (x.astype(np.float32), 1), (x.astype(np.float16), 2),
                   (x.astype(">f8"), 0),
                   (np.array([0.0, 2.0, 3.0, np.inf, np.nan, 1.0]), 0), (np.array([-np.inf, -np.inf, 1.0, 1.0]), 0)]
@@ -78,10 +80,8 @@ def scan_samples(dtypes: str, two: bool = False, exclusive: bool = True) -> Any:
         if "i" in dtypes:
             others += [((x * 9).astype(name), 1) for name in ("int8", "int32", "int64")]
             others += [(np.abs(x * 9).astype(name), 2) for name in ("uint8", "uint64")]
-        found += [(array, axis, *flags[i % len(flags)]) for i, (array, axis) in enumerate(others)]
-        names = ("axis", "reverse", "exclusive")[:2 + exclusive]
-        return [([array[::-1], array] if two else [array], dict(zip(names, values, strict=True)))
-                for array, *values in (row[:2 + exclusive + 1] for row in found)]
+        found += [(array, {"axis": axis, **flags[i % len(flags)]}) for i, (array, axis) in enumerate(others)]
+        return [([array[::-1], array] if two else [array], attrs) for array, attrs in found]
 
     return samples
 
@@ -111,7 +111,7 @@ def linear_scan(a: Tensor, b: Tensor, axis: int, reverse: bool) -> Tensor:
     return apply("linear_scan", a, b, axis=axis, reverse=reverse)
 
 
-def _vjp_linear_scan(op: Operation, cts: Sequence[Tensor | None]) -> list[Tensor | None]:
+def _vjp_linear_scan(op: Operation, cts: Sequence[Tensor]) -> list[Tensor | None]:
     # y[j] = sum over i < j of b[i] prod over i < k < j of a[k]: its transpose is the same recurrence from the other end
     (a, _), (y,), (g,) = op.inputs, op.outputs, cts
     back = linear_scan(conjugate(a), g, op.attrs["axis"], not op.attrs["reverse"])
@@ -131,18 +131,18 @@ def _back(factors: Tensor, g: Tensor, axis: int, reverse: bool, exclusive: bool)
 
 
 # -- the ops
-def _vjp_cumsum(op: Operation, cts: Sequence[Tensor | None]) -> list[Tensor | None]:
+def _vjp_cumsum(op: Operation, cts: Sequence[Tensor]) -> list[Tensor | None]:
     (g,) = cts
     return [apply("cumsum", g, **{**op.attrs, "reverse": not op.attrs["reverse"]})]
 
 
-def _vjp_cumprod(op: Operation, cts: Sequence[Tensor | None]) -> list[Tensor | None]:
+def _vjp_cumprod(op: Operation, cts: Sequence[Tensor]) -> list[Tensor | None]:
     (x,), (g,) = op.inputs, cts
     before = apply("cumprod", x, **{**op.attrs, "exclusive": True})
     return [times(_back(conjugate(x), g, **op.attrs), conjugate(before))]
 
 
-def _vjp_logcumsumexp(op: Operation, cts: Sequence[Tensor | None]) -> list[Tensor | None]:
+def _vjp_logcumsumexp(op: Operation, cts: Sequence[Tensor]) -> list[Tensor | None]:
     """Products of ``exp(y[k - 1] - y[k])``, none above 1, carry cotangents back: nothing overflows."""
     (x,), (g,) = op.inputs, cts
     inclusive, before = (apply("logcumsumexp", x, **{**op.attrs, "exclusive": e}) for e in (False, True))

@@ -24,7 +24,7 @@ __all__ = [
 ]
 
 
-# -- sort: values and positions; top_k: the first of a descending sort
+# -- sort and top_k: values and positions
 def _infer_sort(specs: Sequence[Spec], attrs: Mapping[str, Any]) -> tuple[Spec, ...]:
     (x,), axis = specs, attrs["axis"]
     shape = (*x.shape[:axis], attrs.get("k", x.shape[axis]), *x.shape[axis + 1:])
@@ -46,15 +46,15 @@ def _evaluate_top_k(x: Any, axis: int, k: int) -> Any:
 
 def _sort_library(kernel: str) -> Library:
     def sizes(ins: Sequence[Spec], outs: Sequence[Spec], attrs: Mapping[str, Any]) -> Sequence[Dim]:
-        return (*lanes(ins[0], attrs["axis"])[1:], outs[0].shape[attrs["axis"]], int(attrs.get("descending", True)))
+        return (*lanes(ins[0], attrs["axis"])[1:], attrs["k"] if "k" in attrs else int(attrs["descending"]))
 
     def span(ins: Sequence[Spec], outs: Sequence[Spec], attrs: Mapping[str, Any]) -> Dim:
         return lanes(ins[0], attrs["axis"])[0]
 
     def scratch(ins: Sequence[Spec], outs: Sequence[Spec], attrs: Mapping[str, Any]) -> Sequence[tuple[Any, Dim]]:
         (x,) = ins
-        twice = 2 * x.shape[attrs["axis"]]
-        return (x.dtype, twice), (np.dtype(np.int64), twice)
+        count = attrs["k"] if "k" in attrs else 2 * x.shape[attrs["axis"]]
+        return (x.dtype, count), (np.dtype(np.int64), count)
 
     return Library(kernel, sizes=sizes, span=span, scratch=scratch, dtypes=lambda ins, outs, attrs: [ins[0].dtype])
 
@@ -80,7 +80,7 @@ define("sort", "general", _infer_sort, _evaluate_sort, vjp=vjp_by_position, jvp=
        library=_sort_library("sort"), samples=_samples_sort(False),
        doc="Elements in order along an axis, and the positions that they came from.")
 define("top_k", "general", _infer_sort, _evaluate_top_k, vjp=vjp_by_position, jvp=jvp_by_position, masks=True,
-       library=_sort_library("sort"), samples=_samples_sort(True), public="nn.top_k",
+       library=_sort_library("top_k"), samples=_samples_sort(True), public="nn.top_k",
        doc="The k largest elements along an axis in falling order, and their positions.")
 
 
@@ -368,9 +368,9 @@ def unique_all(x: Any, /) -> UniqueAll:
                          f"the program runs; call it on a concrete array, or use ng.sort{at(user_line())}")
     _, first, inverse, counts = np.unique(tensor.numpy(), return_index=True, return_inverse=True, return_counts=True,
                                           equal_nan=False)
-    first, inverse, counts = (as_tensor(np.asarray(part, np.int64)) for part in (first, inverse, counts))
-    values = apply("take_along_axis", reshape_to(tensor, (tensor.size,)), first, axis=0)
-    return UniqueAll(values, first, reshape_to(inverse, tensor.shape), counts)
+    index, kinds, numbers = (as_tensor(np.asarray(part, np.int64)) for part in (first, inverse, counts))
+    values = apply("take_along_axis", reshape_to(tensor, (tensor.size,)), index, axis=0)
+    return UniqueAll(values, index, reshape_to(kinds, tensor.shape), numbers)
 
 
 def unique_counts(x: Any, /) -> UniqueCounts:

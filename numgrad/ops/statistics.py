@@ -190,7 +190,7 @@ def _decompose_logsumexp(x: Tensor, axes: tuple[int, ...]) -> Tensor:
     return apply("add", apply("log", reduce("sum", apply("exp", shifted), axes)), top)
 
 
-def _vjp_logsumexp(op: Operation, cts: Sequence[Tensor | None]) -> list[Tensor | None]:
+def _vjp_logsumexp(op: Operation, cts: Sequence[Tensor]) -> list[Tensor | None]:
     (x,), (y,), (g,), axes = op.inputs, op.outputs, cts, op.attrs["axes"]
     shape = x.spec.shape
     share = apply("exp", apply("subtract", x, spread(_above_nothing(y), axes, shape)))
@@ -248,12 +248,12 @@ def _decompose_log_softmax(x: Tensor, axis: int) -> Tensor:
     return apply("subtract", shifted, apply("log", _over(apply("exp", shifted), axis)))
 
 
-def _vjp_softmax(op: Operation, cts: Sequence[Tensor | None]) -> list[Tensor | None]:
+def _vjp_softmax(op: Operation, cts: Sequence[Tensor]) -> list[Tensor | None]:
     (y,), (g,), axis = op.outputs, cts, op.attrs["axis"]
     return [times(apply("subtract", g, _over(times(g, y), axis)), y)]
 
 
-def _vjp_log_softmax(op: Operation, cts: Sequence[Tensor | None]) -> list[Tensor | None]:
+def _vjp_log_softmax(op: Operation, cts: Sequence[Tensor]) -> list[Tensor | None]:
     (y,), (g,), axis = op.outputs, cts, op.attrs["axis"]
     return [apply("subtract", g, times(_over(g, axis), apply("exp", y)))]
 
