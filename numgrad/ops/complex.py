@@ -126,26 +126,15 @@ def _conjugated(op: Operation, terms: Sequence[Any]) -> Terms:
     return [apply("conj", term) if term.dtype.kind == "c" else term]
 
 
-_conj_record = enter("conj", np.conjugate, np.conjugate, "The complex conjugate.", vjp=_conjugated, jvp=_conjugated)
-
-
-def _conj(x: Any, /) -> Tensor:
-    return apply("conj", as_tensor(x))
-
-
-conj = publish(
-    _conj,
+conj = ufunc(
     "conj",
-    document(
-        "The complex conjugate.",
-        ("x",),
-        _ALL,
-        "Of the operand's dtype",
-        "``re - i*im``; a real array is itself.",
-        "ng.conj([1 + 2j, 3.0]).numpy()",
-        "array([1.-2.j, 3.-0.j])",
-    ),
-    _conj_record,
+    np.conjugate,
+    "The complex conjugate.",
+    "``re - i*im``; a real array is itself.",
+    "ng.conj([1 + 2j, 3.0]).numpy()",
+    "array([1.-2.j, 3.-0.j])",
+    vjp=_conjugated,
+    jvp=_conjugated,
 )
 
 
@@ -188,7 +177,7 @@ _angle_record = enter(
 def _angle(x: Any, /, deg: bool = False) -> Tensor:
     tensor = as_tensor(x)
     if tensor.dtype.kind in "biu":
-        tensor = cast_to(tensor, np.float64)
+        tensor = cast_to(tensor, np.float64) if tensor.dtype.kind == "b" else as_floats(tensor, "angle")
     result = apply("angle", tensor)
     return multiply(result, 180 / np.pi) if deg else result
 
@@ -200,7 +189,7 @@ angle = publish(
         "The angle of a complex number with the positive real axis.",
         ("x",),
         _ALL,
-        "Of the operand's real dtype; float64 for integers",
+        "Of the operand's real dtype; floats for integers",
         "``atan2(im, re)`` in radians, in degrees with ``deg=True``; 0 or pi for real numbers. The derivative is "
         "taken as 0 at 0.",
         "ng.angle([1j, -1.0]).numpy()",
