@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from numgrad.compiler.access import Access, aligned, contiguous_strides, is_identity, is_whole, space_key, space_of, view_access
-from numgrad.compiler.rewrite import Lowered, Node, Value
+from numgrad.compiler.rewrite import REDUCTIONS, Lowered, Node, Value
 from numgrad.graph.records import OPS
 from numgrad.types import Shape, Spec, same_size, size_product
 
@@ -20,11 +20,12 @@ __all__ = ["Group", "Fuser"]
 
 MAX_OPS = 64
 MAX_LOADS = 14
-MAX_RECOMPUTED = 4
+RECOMPUTE_COST = 6  # of values that read one whole stored array; each op costs what _COST says, others are dear
+RECOMPUTE_COST_FREE = 40  # of values that read only arrays that are broadcast
 SCALARS_FUSED = 150  # programs with more 0-d operations run them one by one, so that kernels are shared
-_CHEAP = frozenset("add subtract multiply negative cast abs minimum maximum where less less_equal greater greater_equal equal "
-                   "not_equal logical_and logical_or logical_not square conj real imag".split())
-REDUCTIONS = frozenset("sum prod max min any all".split())
+_COST = dict.fromkeys("add subtract multiply negative cast abs minimum maximum where less less_equal greater greater_equal "
+                      "equal not_equal logical_and logical_or logical_not square conj real imag".split(), 1) | dict.fromkeys(
+    "divide reciprocal sqrt rsqrt".split(), 4)
 
 
 class Group:
@@ -87,6 +88,7 @@ class Fuser:
     def _place_elementwise(self, node: Node) -> None:
         output = node.outputs[0]
         space = space_of(output.shape)
+        node.inputs = tuple([self._in_order(v, output.shape) for v in node.inputs])
         reads = [aligned(self.accesses[v], v.shape, output.shape) for v in node.inputs]
         group = self._group_for(space, reads, None, 1)
         group.members[output] = None
@@ -104,6 +106,8 @@ class Fuser:
             return
         last = kinds.rindex("R")
         first = len(kinds[: last + 1].rstrip("R"))
+        if set(kinds) == {"R"} and len(kinds) > 1 and self._reads_broadcast(source, space):
+            first = last  # rows first: their sums share a pass with other row reductions
         if "R" in kinds[:first]:
             self._split_reduction(node, kinds, first, last)
             return
@@ -114,6 +118,16 @@ class Fuser:
         group.pattern = pattern
         self.home[node.outputs[0]] = group
         self._own(node)
+
+    def _reads_broadcast(self, source: Value, space: Shape) -> bool:
+        """Whether the group that computes `source` reads anything that is not a whole array over `space`."""
+        root = self.accesses[source].root
+        group = self.home.get(root)
+        if group is None or root not in group.members:
+            return False
+        return any(not is_identity(a, space) for v in group.members
+                   for a in (aligned(self.accesses[u], u.shape, v.shape) for u in v.node.inputs)
+                   if a.root not in group.members and is_small_constant(a.root) is None)
 
     def _place_copy_of_reshape(self, node: Node) -> None:
         copy = self._copy(node.inputs[0])
@@ -206,6 +220,13 @@ class Fuser:
         """A value whose buffer holds exactly `value`, in order."""
         return value if is_whole(self.accesses[value], value.shape) else self._copy(value)
 
+    def _in_order(self, value: Value, shape: Shape) -> Value:
+        """`value`, or a copy of it when it is read many times over with a stride, which keeps loops from being vectorised."""
+        strides = aligned(self.accesses[value], value.shape, shape).strides
+        strided = bool(strides) and not (isinstance(strides[-1], int) and strides[-1] in (0, 1))
+        repeated = any(isinstance(s, int) and s == 0 for s in strides)
+        return self._copy(value) if strided and repeated else value
+
     def _own_outputs(self, outputs: Sequence[Value]) -> list[Value]:
         """For each output a value with a buffer of its own; the buffer's root is written by this program."""
         taken: set[Value] = set()
@@ -235,23 +256,25 @@ class Fuser:
         result: list[Value] = []
         pending, seen, full_loads = [value], {value}, set()
         size = size_product(value.shape)
+        cost = 0
         while pending:
             current = pending.pop()
             result.append(current)
-            if current.op not in _CHEAP or len(result) > MAX_RECOMPUTED:
+            cost += _COST.get(current.op, RECOMPUTE_COST_FREE)
+            if cost > RECOMPUTE_COST_FREE:
                 return None
             for operand in current.node.inputs:
                 access = aligned(self.accesses[operand], operand.shape, current.shape)
                 root = access.root
-                if root in self.home and root in self.home[root].members:
-                    if not is_identity(access, space_of(current.shape)):
-                        return None
+                inside = root in self.home and root in self.home[root].members
+                if inside and is_identity(access, space_of(current.shape)):
                     if root not in seen:
                         seen.add(root)
                         pending.append(root)
                 elif same_size(size_product(root.shape), size) and not same_size(size, 1):
                     full_loads.add(access.key())
-        return sorted(result, key=lambda v: v.node.number) if len(full_loads) <= 1 else None
+        allowed = (RECOMPUTE_COST_FREE, RECOMPUTE_COST)[len(full_loads)] if len(full_loads) <= 1 else 0
+        return sorted(result, key=lambda v: v.node.number) if cost <= allowed else None
 
 
 def is_small_constant(value: Value) -> float | None:

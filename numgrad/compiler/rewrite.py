@@ -7,15 +7,17 @@ from typing import Any
 
 import numpy as np
 
+from numgrad.compiler.unroll import unrolled_reduction
 from numgrad.errors import GraphError, SourceLine, at
 from numgrad.graph.core import Graph, Operation, Tensor
 from numgrad.graph.records import OPS, OpRecord
 from numgrad.graph.walk import ancestors
 from numgrad.types import Shape, ShapeEnv, Size, Spec, canonical_shape, same_shape, size_product
 
-__all__ = ["Lowered", "Node", "Value", "lower"]
+__all__ = ["REDUCTIONS", "Lowered", "Node", "Value", "lower"]
 
 FOLD_LIMIT = 1 << 14  # constants up to this many elements are computed while compiling
+REDUCTIONS = frozenset("sum prod max min any all".split())
 _FORWARDED = frozenset({"identity", "stop_gradient", "prevent_gradient", "positive"})
 
 
@@ -111,6 +113,10 @@ class Lowered:
             for one, other in (inputs, inputs[::-1]):
                 if _filled_with(other, 1) and same_shape(one.shape, specs[0].shape):
                     return (one,)
+        elif name in REDUCTIONS:
+            unrolled = unrolled_reduction(self, name, inputs[0], attrs["axes"], where)
+            if unrolled is not None:
+                return (unrolled,)
         elif name == "divide":
             if _filled_with(inputs[1], 1) and same_shape(inputs[0].shape, specs[0].shape):
                 return (inputs[0],)
