@@ -35,7 +35,10 @@ from numgrad.ops.sorting import *
 from numgrad.ops.statistics import *
 from numgrad.ops.triangles import *
 from numgrad.ops.trigonometric import *
+from numgrad.tracing.compiled import Compiled, compile
+from numgrad.tracing.function import function
 from numgrad.tracing.run import run
+from numgrad.transforms import *
 
 # What stands here is what is exported; sub-namespaces are modules and are named.
 __all__ = ["__version__", "errors", "linalg", "nn", "special"]
