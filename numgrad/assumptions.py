@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from numgrad.errors import SourceLine, at, user_line
@@ -18,6 +18,12 @@ class Guard(NamedTuple):
     sign: str
     right: Dim
     where: SourceLine | None
+
+    def symbols(self) -> Iterable[Any]:
+        """The unknown sizes that it is about."""
+        for side in (self.left, self.right):
+            if isinstance(side, Size):
+                yield from side.symbols()
 
     def holds(self, values: Mapping[Any, int]) -> bool:
         left, right = (x if isinstance(x, int) else x.evaluate(values) for x in (self.left, self.right))

@@ -109,11 +109,19 @@ class Layout:
 class Context:
     """Tables and arena of one run at a time; a plan has as many as threads run it at once."""
 
-    __slots__ = ("alive", "block", "call", "program", "status", "table")
+    __slots__ = ("alive", "block", "call", "entry", "program", "status", "table")
 
-    def __init__(self) -> None:
+    def __init__(self, entry: Callable[..., int]) -> None:
+        self.entry = entry
         self.alive: list[Any] = []
         self.call: Any = None
+
+    def run(self, arrays: Sequence[Any], outputs: Sequence[Any] | None) -> tuple[int, Any]:
+        """Run once, into `outputs` or fresh arrays: the entry's code and the outputs."""
+        if outputs is not None:
+            return self.entry(self.block.address, *arrays, *outputs), outputs
+        given = self.call(*arrays)
+        return (given, None) if isinstance(given, int) else (1, given)
 
 
 class Plan:
@@ -141,7 +149,7 @@ class Plan:
     def new_context(self) -> Context:
         """Tables and arena for one more run at a time."""
         layout, values = self.layout, self.values
-        context = Context()
+        context = Context(self.tools.entry)
         slot_offsets, total = [], 0
         for index in layout.slot_bytes:
             slot_offsets.append(total)
@@ -252,7 +260,9 @@ class Plan:
     def _caller(self, context: Context) -> Callable[..., Any]:
         """``call(*inputs)``: fresh outputs, one native call; the list of outputs, or the entry's code."""
         names = [f"o{i}" for i in range(len(self.output_specs))]
-        scope: dict[str, Any] = {"entry": self.tools.entry, "empty": np.empty, "block": context.block.address}
+        # The function may outlive the plan: it keeps what its block points at.
+        scope: dict[str, Any] = {"entry": self.tools.entry, "empty": np.empty, "block": context.block.address,
+                                 "alive": (context.alive, context.block)}
         lines = ["def call(*arrays):"]
         for i, (dtype, shape) in enumerate(self.output_specs):
             scope[f"d{i}"], scope[f"z{i}"] = dtype, shape
@@ -260,21 +270,16 @@ class Plan:
         lines += [f"    code = entry(block, *arrays, {', '.join(names)})",
                   f"    return [{', '.join(names)}] if code == 1 else code"]
         exec("\n".join(lines), scope)
-        return scope["call"]  # type: ignore[no-any-return]
+        return scope.pop("call")  # type: ignore[no-any-return]
 
     # -- running
-    def run(self, arrays: Sequence[Any], outputs: Sequence[Any] | None) -> tuple[int, Context, Any]:
-        """Run in the first context that is free, making one if none is; (code, context, outputs)."""
+    def run(self, arrays: Sequence[Any], outputs: Sequence[Any] | None) -> tuple[int, Any]:
+        """Run in the first context that is free, making one if none is: the entry's code and the outputs."""
         k = 0
         while True:
-            context = self.contexts[k]
-            if outputs is None:
-                given = context.call(*arrays)
-                code = given if isinstance(given, int) else 1
-            else:
-                given, code = outputs, self.tools.entry(context.block.address, *arrays, *outputs)
-            if code != 3:
-                return code, context, given
+            result = self.contexts[k].run(arrays, outputs)
+            if result[0] != 3:
+                return result
             k += 1
             if k == len(self.contexts):
                 self.contexts.append(self.new_context())

@@ -15,13 +15,13 @@ from numgrad.compiler.export import make_cfunc, make_lowlevel, make_njit
 from numgrad.compiler.lowering import Launch, kernels, lower_step, ptx_of
 from numgrad.compiler.memory import assign_slots, bytes_of
 from numgrad.compiler.nest import Nest
-from numgrad.compiler.plan import Layout, Plan, Sizes
+from numgrad.compiler.plan import Context, Layout, Plan, Sizes
 from numgrad.compiler.rewrite import Value, lower
 from numgrad.compiler.schedule import schedule
 from numgrad.errors import DeviceError, DtypeError, GraphError, ShapeError, at, user_line
 from numgrad.graph.core import Graph, Tensor
 from numgrad.graph.run import bind_sizes, check_guards
-from numgrad.types import as_dtype, canonical_shape, dim_value
+from numgrad.types import Dim, Size, Spec, as_dtype, canonical_shape, dim_key, dim_value, lone_symbol
 
 __all__ = ["Program", "compile_program"]
 
@@ -82,6 +82,8 @@ class Program:
         self.output_specs = [(as_dtype(t.dtype), canonical_shape(t.shape)) for t in self.outputs]
         self.constants: list[np.ndarray[Any, Any]] = []
         self.layout = self._make_layout()
+        self._require_known_sizes()
+        self._computed_sizes, self._extrema = self._find_checks()
         self._plans: OrderedDict[Any, Plan] = OrderedDict()
         self._lock = threading.Lock()
         self._last: Any = None
@@ -109,12 +111,31 @@ class Program:
 
         return Layout(self.launches, Sizes(self.graph.sizes.symbols), place, slots.sizes, size_nodes)
 
-    # -- plans
-    def admits(self, arrays: Sequence[np.ndarray[Any, Any]]) -> bool:
-        """Whether the assumptions about sizes made while tracing hold for these arrays."""
-        values = bind_sizes(self.inputs, arrays)
-        return all(g.holds(values) for g in self.graph.sizes.guards)
+    def _require_known_sizes(self) -> None:
+        """GraphError for a size that no input tells."""
+        known = {lone_symbol(d) for t in self.inputs for s in (t.shape, canonical_shape(t.shape)) for d in s}
+        for dim in [*self.layout.sizes.expressions, *(d for _, shape in self.output_specs for d in shape)]:
+            for symbol in dim.symbols() if isinstance(dim, Size) else ():
+                if symbol not in known:
+                    raise GraphError(f"compile: the size {symbol} is needed, but it is the size of no input's axis"
+                                     f"{at(user_line())}")
 
+    def _find_checks(self) -> tuple[list[tuple[Dim, Any]], list[tuple[str, Spec, tuple[int, ...], Any]]]:
+        """What every new tuple of sizes is tried on: sizes that could be negative, and reductions that need an element."""
+        computed: dict[Any, tuple[Dim, Any]] = {}
+        extrema: dict[Any, tuple[str, Spec, tuple[int, ...], Any]] = {}
+        for launch in self.launches:
+            for value in launch.writes:
+                for dim in value.shape:
+                    if isinstance(dim, Size) and lone_symbol(dim) is None:
+                        computed.setdefault(dim_key(dim), (dim, launch.where))
+                node = value.node
+                if node.record.name in ("max", "min", "argmax", "argmin"):
+                    axes = node.attrs.get("axes") or (node.attrs["axis"],)
+                    extrema[node] = (node.record.name, node.inputs[0].spec, axes, node.where)
+        return list(computed.values()), list(extrema.values())
+
+    # -- plans
     def plan_for(self, shapes: tuple[tuple[int, ...], ...], arrays: Sequence[Any]) -> Plan:
         """The plan for arrays of these shapes: remembered, or made (which compiles nothing)."""
         with self._lock:
@@ -122,10 +143,8 @@ class Program:
             if plan is not None:
                 self._plans.move_to_end(shapes)
                 return plan
-        values = bind_sizes(self.inputs, arrays)
-        for symbol in self.graph.sizes.symbols:
-            values.setdefault(symbol, 0)
-        check_guards(self.graph, values)
+        values = self._sizes_of(arrays)
+        self._check_sizes(values)
         specs = [(d, tuple(dim_value(x, values) for x in s)) for d, s in self.output_specs]
         tools = _get_tools()
         addresses = [tools.data_address(c) for c in self.constants]
@@ -137,6 +156,31 @@ class Program:
                 self._plans.popitem(last=False)
         return plan
 
+    def _sizes_of(self, arrays: Sequence[Any]) -> dict[Any, int]:
+        """The values of the unknown sizes, also of those that others were found equal to; the rest of the graph's are 0."""
+        values = bind_sizes(self.inputs, arrays)
+        for symbol, size in list(values.items()):
+            other = lone_symbol(symbol.bound)
+            while other is not None:
+                values.setdefault(other, size)
+                other = lone_symbol(other.bound)
+        check_guards(self.graph, values)
+        for symbol in self.graph.sizes.symbols:
+            values.setdefault(symbol, 0)
+        return values
+
+    def _check_sizes(self, values: dict[Any, int]) -> None:
+        """Raise ShapeError for a size below 0, and for the largest or smallest of no elements."""
+        for dim, where in self._computed_sizes:
+            if dim_value(dim, values) < 0:
+                raise ShapeError(f"an array would have the size {dim} = {dim_value(dim, values)}{at(where)}; "
+                                 f"wanted at least 0{at(user_line())}")
+        for name, spec, axes, where in self._extrema:
+            shape = [dim_value(d, values) for d in spec.shape]
+            if any(shape[a] == 0 for a in axes) and all(n for a, n in enumerate(shape) if a not in axes):
+                raise ShapeError(f"{name}: the axes {axes} of {spec.dtype}{tuple(shape)} have no elements, and {name} of "
+                                 f"nothing has no value{at(where)}")
+
     # -- calls
     def fast(self, *arrays: Any) -> list[Any] | None:
         """The outputs for arrays like the last ones (shapes, dtypes, layout), or None: then call the program."""
@@ -147,56 +191,64 @@ class Program:
         return result if result.__class__ is list else None
 
     def __call__(self, *arrays: Any, out: Sequence[np.ndarray[Any, Any]] | None = None) -> list[np.ndarray[Any, Any]]:
-        given = [self._prepared(k, a) for k, a in enumerate(arrays)]
-        if len(given) != len(self.inputs):
-            raise TypeError(f"compiled function: got {len(given)} arrays, wanted {len(self.inputs)}{at(user_line())}")
+        given = self._prepared_all(arrays)
         plan = self.plan_for(tuple([a.shape for a in given]), given)
-        if out is not None:
-            self._check_out(plan, out, given)
-        code, context, outputs = plan.run(given, out)
-        if code == 1:
-            self._last = plan.contexts[0].call
-            return list(outputs)
+        targets = None if out is None else self._targets(plan, out, given)
+        code, outputs = plan.run(given, targets)
         if code == 2:
-            self._raise(context)
-        raise AssertionError("the native entry refused prepared arrays")
+            context = plan.new_context()  # other threads may use the first one: find the step that failed in one of our own
+            code, outputs = context.run(given, targets)
+            if code == 2:
+                raise self.failure(context)
+        if code != 1:
+            raise AssertionError("the native entry refused prepared arrays")
+        self._last = plan.contexts[0].call
+        return list(outputs if out is None else out)
+
+    def _prepared_all(self, arrays: Sequence[Any]) -> list[np.ndarray[Any, Any]]:
+        if len(arrays) != len(self.inputs):
+            raise TypeError(f"compiled function: got {len(arrays)} arrays, wanted {len(self.inputs)}{at(user_line())}")
+        return [self._prepared(k, a) for k, a in enumerate(arrays)]
 
     def _prepared(self, k: int, value: Any) -> np.ndarray[Any, Any]:
         dtype = self.input_dtypes[k]
         array = np.asarray(value)
         if array.dtype != dtype and not np.can_cast(array.dtype, dtype, "same_kind"):
             raise DtypeError(f"input {self.inputs[k].name}: got {array.dtype}, wanted {dtype}{at(user_line())}")
-        array = np.require(array, dtype, ["C", "A", "E"])
-        # NumPy may hold an equal but different dtype object (after unpickling, say); the entry compares identity.
-        return array if array.dtype is dtype else array.view(dtype)
+        return _plain(np.require(array, dtype, ["C", "A"]), dtype)
 
-    def _check_out(self, plan: Plan, out: Sequence[Any], given: Sequence[Any]) -> None:
+    def _targets(self, plan: Plan, out: Sequence[Any], given: Sequence[Any]) -> list[np.ndarray[Any, Any]]:
+        """The arrays of `out` as the entry takes them; TypeError or ShapeError when the program cannot write to them."""
         if len(out) != len(plan.output_specs):
             raise TypeError(f"out: got {len(out)} arrays, wanted {len(plan.output_specs)}{at(user_line())}")
+        targets: list[np.ndarray[Any, Any]] = []
         for i, (array, (dtype, shape)) in enumerate(zip(out, plan.output_specs, strict=True)):
+            if not isinstance(array, np.ndarray):
+                raise TypeError(f"out[{i}]: got {type(array).__name__}, wanted a numpy.ndarray{at(user_line())}")
             flags = array.flags
-            if array.dtype is not dtype or array.shape != shape or not (flags.c_contiguous and flags.aligned and flags.writeable):
-                raise ShapeError(f"out[{i}]: got {array.dtype}{array.shape}, wanted a writeable C-contiguous {dtype} array of "
-                                 f"shape {shape}{at(user_line())}")
-            if any(np.may_share_memory(array, a) for a in [*given, *out[:i]]):
+            if array.dtype != dtype or array.shape != shape or not (
+                    flags.c_contiguous and flags.aligned and flags.writeable):
+                raise ShapeError(f"out[{i}]: got {array.dtype}{array.shape}, wanted a writeable C-contiguous {dtype} "
+                                 f"array of shape {shape}{at(user_line())}")
+            if any(np.may_share_memory(array, a) for a in [*given, *targets]):
                 raise ShapeError(f"out[{i}] shares memory with an input or another output{at(user_line())}")
+            targets.append(_plain(array, dtype))
+        return targets
 
-    def _raise(self, context: Any) -> None:
-        moved = len(context.program) - len(self.launches)
-        launch = self.launches[max(0, context.block.steps_done - 1 - moved)]
+    def failure(self, context: Context) -> Exception:
+        """The error of the library kernel at which the last run in `context` ended."""
+        launch = self.launches[context.block.steps_done - (len(context.program) - len(self.launches))]
         node = launch.node
         assert node is not None and node.record.library is not None
         library = node.record.library
-        raise (library.raises or np.linalg.LinAlgError)(f"{node.record.name}: {library.error}{at(launch.where)}")
+        return (library.raises or np.linalg.LinAlgError)(f"{node.record.name}: {library.error}{at(launch.where)}")
 
     def bind(self, *arrays: np.ndarray[Any, Any]) -> Bound:
         """Fix the arrays: calls then only run the program, on whatever the arrays hold at that moment."""
-        given = []
-        for k, array in enumerate(arrays):
-            prepared = self._prepared(k, array)
+        given = self._prepared_all(arrays)
+        for k, (array, prepared) in enumerate(zip(arrays, given, strict=True)):
             if prepared is not array and not (isinstance(array, np.ndarray) and np.shares_memory(prepared, array)):
                 raise ShapeError(f"bind: input {k} must be a C-contiguous {self.input_dtypes[k]} array{at(user_line())}")
-            given.append(prepared)
         return Bound(self, given)
 
     # -- looking inside
@@ -240,11 +292,11 @@ class Program:
     def profile(self, *arrays: Any, repeats: int = 5) -> list[dict[str, Any]]:
         """The median seconds of each step for these arrays, with its kernel's title and the user's line."""
         self(*arrays)
-        given = [self._prepared(k, a) for k, a in enumerate(arrays)]
+        given = self._prepared_all(arrays)
         plan = self.plan_for(tuple([a.shape for a in given]), given)
         context = plan.new_context()
         outputs = [np.empty(shape, dtype) for dtype, shape in plan.output_specs]
-        plan.tools.entry(context.block.address, *given, *outputs)  # fills in the addresses
+        context.run(given, outputs)  # fills in the addresses
         run = kernels("driver").run
         seconds: list[list[float]] = [[] for _ in range(len(context.program))]
         for _ in range(repeats):
@@ -273,12 +325,19 @@ class Bound:
         self._plan = plan
 
     def __call__(self) -> list[np.ndarray[Any, Any]]:
-        code = self._plan.tools.entry(self._context.block.address, *self._arrays, *self.outputs)
+        code, _ = self._context.run(self._arrays, self.outputs)
         if code == 2:
-            self._program._raise(self._context)
+            raise self._program.failure(self._context)
         if code != 1:
             raise GraphError(f"a bound array changed its shape or layout, or runs in another thread{at(user_line())}")
         return self.outputs
+
+
+def _plain(array: np.ndarray[Any, Any], dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
+    """The same memory as exactly what the entry takes: no subclass, and not an equal but different dtype object (NumPy
+    makes those when it unpickles, say)."""
+    array = np.asarray(array)
+    return array if array.dtype is dtype else array.view(dtype)
 
 
 def compile_program(inputs: Sequence[Tensor], outputs: Sequence[Tensor], target: str = "cpu") -> Program:

@@ -10,7 +10,7 @@ import numpy as np
 from numgrad.errors import DtypeError, GraphError, ShapeError, at, user_line
 from numgrad.graph.core import Operation, Tensor, resolve
 from numgrad.graph.walk import ancestors
-from numgrad.types import Size, dim_value, show_shape
+from numgrad.types import Size, dim_value, lone_symbol, show_shape
 
 __all__ = ["bind_sizes", "evaluate"]
 
@@ -21,30 +21,38 @@ def bind_sizes(inputs: Sequence[Tensor], arrays: Sequence[np.ndarray[Any, Any]])
     Raises ShapeError naming the input when the rank or a known size differs.
     """
     values: dict[Any, int] = {}
+    composed: list[tuple[Tensor, int, Size, int]] = []
     for tensor, array in zip(inputs, arrays, strict=True):
         if len(tensor.shape) != array.ndim:
             raise ShapeError(f"input {tensor.name}: got shape {array.shape}, wanted {len(tensor.shape)} axes "
                              f"{show_shape(tensor.shape)}{at(user_line())}")
         for axis, (dim, size) in enumerate(zip(tensor.shape, array.shape, strict=True)):
             if isinstance(dim, Size):
-                (monomial, _), = dim.terms
-                known = values.setdefault(monomial[0], size)
+                symbol = lone_symbol(dim)
+                if symbol is None:
+                    composed.append((tensor, axis, dim, size))
+                    continue
+                known = values.setdefault(symbol, size)
                 if known != size:
                     raise ShapeError(f"input {tensor.name}: axis {axis} has size {size}, but {dim} is {known} elsewhere"
                                      f"{at(user_line())}")
             elif dim != size:
                 raise ShapeError(f"input {tensor.name}: got shape {array.shape}, wanted {show_shape(tensor.shape)} "
                                  f"(axis {axis}: {size}, {dim}){at(user_line())}")
+    for tensor, axis, dim, size in composed:
+        if all(symbol in values for symbol in dim.symbols()) and dim.evaluate(values) != size:
+            raise ShapeError(f"input {tensor.name}: axis {axis} has size {size}, wanted {dim} = {dim.evaluate(values)}"
+                             f"{at(user_line())}")
     return values
 
 
 def check_guards(graph: Any, values: Mapping[Any, int]) -> None:
-    """Raise ShapeError for the first assumption about sizes that `values` break."""
+    """Raise ShapeError for the first assumption about sizes that `values` break; other parts of the graph have others."""
     for guard in graph.sizes.guards:
-        if not guard.holds(values):
+        if all(symbol in values for symbol in guard.symbols()) and not guard.holds(values):
             raise ShapeError(f"sizes {guard.left} = {dim_value(guard.left, values)} and {guard.right} = "
-                             f"{dim_value(guard.right, values)} must fulfil {guard.left} {guard.sign} {guard.right}: they "
-                             f"meet in one operation{at(guard.where)}; give an axis that broadcasts the fixed size 1")
+                             f"{dim_value(guard.right, values)} must fulfil {guard.left} {guard.sign} {guard.right}: "
+                             f"they meet in one operation{at(guard.where)}; give an axis that broadcasts the fixed size 1")
 
 
 def evaluate(outputs: Sequence[Tensor], feeds: Mapping[Tensor, Any]) -> list[np.ndarray[Any, Any]]:
@@ -62,7 +70,7 @@ def evaluate(outputs: Sequence[Tensor], feeds: Mapping[Tensor, Any]) -> list[np.
     sizes = bind_sizes([t for t in values if t.op is not None and t.op.type == "placeholder"],
                        [v for t, v in values.items() if t.op is not None and t.op.type == "placeholder"])
     order = ancestors(outputs, stop=lambda t: t in values)
-    if order and len(sizes) == len(order[0].graph.sizes.symbols):
+    if order:
         check_guards(order[0].graph, sizes)
     readers: dict[Tensor, int] = {}
     for op in order:
@@ -79,7 +87,8 @@ def evaluate(outputs: Sequence[Tensor], feeds: Mapping[Tensor, Any]) -> list[np.
     return [values[t] if t._value is None else t._value for t in outputs]
 
 
-def evaluate_op(op: Operation, values: Mapping[Tensor, Any], sizes: Mapping[Any, int]) -> tuple[np.ndarray[Any, Any], ...]:
+def evaluate_op(op: Operation, values: Mapping[Tensor, Any],
+                sizes: Mapping[Any, int]) -> tuple[np.ndarray[Any, Any], ...]:
     """The output values of one operation."""
     if op.type == "placeholder":
         raise GraphError(f"run: the placeholder {op.name} needs a value{at(op.where)}")

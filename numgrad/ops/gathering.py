@@ -16,7 +16,7 @@ from numgrad.types import Dim, Spec, canonical_shape, require_equal, size_produc
 __all__: list[str] = []
 
 _INT64 = np.dtype(np.int64)
-OUT_OF_RANGE = "IndexError: {op}: an index is out of range for the axis"
+OUT_OF_RANGE = "an index is out of range for the axis"
 
 
 # -- pieces that the ops share
@@ -58,7 +58,7 @@ def _kernel(name: str, whole: int, moves: bool) -> Library:
         return [_storage(s.dtype) if moves and s.dtype.kind != "i" else s.dtype for s in ins]
 
     return Library(name, sizes=sizes, span=lambda ins, outs, attrs: sizes(ins, outs, attrs)[0], dtypes=dtypes,
-                   status=True, parallel=True, error=OUT_OF_RANGE.format(op=name))
+                   status=True, parallel=True, raises=IndexError, error=OUT_OF_RANGE)
 
 
 def _blocks(shape: Sequence[int], axis: int) -> tuple[int, int, int]:
@@ -281,7 +281,7 @@ define(
     "linear_index", "general", _linear_infer, _linear,
     library=Library("linear_index", sizes=lambda ins, outs, attrs: attrs["sizes"],
                     span=lambda ins, outs, attrs: size_product(outs[0].shape), status=True, parallel=True,
-                    error=OUT_OF_RANGE.format(op="indexing")),
+                    raises=IndexError, error=OUT_OF_RANGE),
     samples=lambda rng: [
         ([_indices(rng, 3, (4,)), _indices(rng, 5, (4,))], {"sizes": (3, 5)}),
         ([_indices(rng, 2, ()), _indices(rng, 3, ()), _indices(rng, 4, ())], {"sizes": (2, 3, 4)}),
