@@ -258,7 +258,7 @@ class Plan:
         return np.concatenate([first, program])
 
     def _caller(self, context: Context) -> Callable[..., Any]:
-        """``call(*inputs)``: fresh outputs, one native call; the list of outputs, or the entry's code."""
+        """``call(*inputs)``: fresh outputs, one native call; the tuple of outputs, or the entry's code."""
         names = [f"o{i}" for i in range(len(self.output_specs))]
         # The function may outlive the plan: it keeps what its block points at.
         scope: dict[str, Any] = {"entry": self.tools.entry, "empty": np.empty, "block": context.block.address,
@@ -268,7 +268,7 @@ class Plan:
             scope[f"d{i}"], scope[f"z{i}"] = dtype, shape
             lines.append(f"    o{i} = empty(z{i}, d{i})")
         lines += [f"    code = entry(block, *arrays, {', '.join(names)})",
-                  f"    return [{', '.join(names)}] if code == 1 else code"]
+                  f"    return ({', '.join(names)},) if code == 1 else code"]
         exec("\n".join(lines), scope)
         return scope.pop("call")  # type: ignore[no-any-return]
 

@@ -182,13 +182,13 @@ class Program:
                                  f"nothing has no value{at(where)}")
 
     # -- calls
-    def fast(self, *arrays: Any) -> list[Any] | None:
+    def fast(self, *arrays: Any) -> tuple[Any, ...] | None:
         """The outputs for arrays like the last ones (shapes, dtypes, layout), or None: then call the program."""
         last = self._last
         if last is None:
             return None
         result = last(*arrays)
-        return result if result.__class__ is list else None
+        return result if result.__class__ is tuple else None
 
     def __call__(self, *arrays: Any, out: Sequence[np.ndarray[Any, Any]] | None = None) -> list[np.ndarray[Any, Any]]:
         given = self._prepared_all(arrays)
