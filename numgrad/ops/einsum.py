@@ -159,15 +159,18 @@ def _take_diagonals(tensor: Tensor, names: list[Label], number: int) -> tuple[Te
     return tensor, names
 
 
-def _drop(tensor: Tensor, names: list[Label], keep: set[Label], sizes: dict[Label, Dim]) -> tuple[Tensor, list[Label]]:
-    """Remove axes of size 1 that stretch, and sum over those that nothing else needs."""
+def _drop_single(tensor: Tensor, names: list[Label], sizes: dict[Label, Dim]) -> tuple[Tensor, list[Label]]:
+    """Remove axes of size 1 that stretch: they hold for every index of the other operands."""
     single = tuple(i for i, (n, d) in enumerate(zip(names, tensor.shape, strict=True))
                    if same_size(d, 1) and not same_size(sizes[n], 1))
-    if single:
-        tensor = apply("squeeze", tensor, axes=single)
-        names = [n for i, n in enumerate(names) if i not in single]
-    gone = [i for i, n in enumerate(names) if n not in keep]
-    return add_over(tensor, gone), [n for n in names if n in keep]
+    if not single:
+        return tensor, names
+    return apply("squeeze", tensor, axes=single), [n for i, n in enumerate(names) if i not in single]
+
+
+def _sum_alone(tensor: Tensor, names: list[Label], keep: set[Label]) -> tuple[Tensor, list[Label]]:
+    """Sum over the axes that nothing else needs."""
+    return add_over(tensor, [i for i, n in enumerate(names) if n not in keep]), [n for n in names if n in keep]
 
 
 def _order(names: Sequence[Sequence[Label]], out: Sequence[Label], sizes: dict[Label, Dim],
@@ -227,9 +230,11 @@ def einsum(*args: Any, optimize: Any = "greedy") -> Tensor:
     parts = [_take_diagonals(x, n, i) for i, (x, n) in enumerate(zip(tensors, names, strict=True))]
     tensors, names = [x for x, _ in parts], [n for _, n in parts]
     sizes = _sizes_of(tensors, names)
+    parts = [_drop_single(x, n, sizes) for x, n in zip(tensors, names, strict=True)]
+    tensors, names = [x for x, _ in parts], [n for _, n in parts]
     for i in range(len(tensors)):
         keep = set(out).union(*(n for j, n in enumerate(names) if j != i))
-        tensors[i], names[i] = _drop(tensors[i], names[i], keep, sizes)
+        tensors[i], names[i] = _sum_alone(tensors[i], names[i], keep)
     for step in _order(names, out, sizes, optimize):
         chosen = sorted(step)
         taken = [(tensors[i], names[i]) for i in chosen]
