@@ -202,18 +202,16 @@ def eagerly(name: str, case: Case) -> list[Any]:
 
 
 def in_graph(name: str, cases: Sequence[Case]) -> tuple[list[Tensor], list[tuple[Tensor, ...]]]:
-    """The placeholders of all cases, and each case's outputs; sizes other than 0 and 1 are unknown."""
+    """The placeholders of all cases, and each case's outputs; elementwise ops get unknown sizes but for 0 and 1."""
     inputs: list[Tensor] = []
     outputs = []
+    unknown = OPS[name].kind == "elementwise"  # the attributes of other ops may be made for the very shapes of a sample
     with Graph().as_default():
         for case in cases:
-            fixed = name not in FIXED_SIZES_NOT_NEEDED
-            own = [
-                placeholder(
-                    a.dtype.newbyteorder("="), a.shape if fixed else tuple(n if n < 2 else None for n in a.shape)
-                )
-                for a in case.arrays
-            ]
+            own = []
+            for array in case.arrays:
+                shape = tuple(n if n < 2 else None for n in array.shape) if unknown else array.shape
+                own.append(placeholder(array.dtype.newbyteorder("="), shape))
             inputs += own
             outputs.append(apply_all(name, *own, **case.attrs))
     return inputs, outputs
@@ -221,10 +219,6 @@ def in_graph(name: str, cases: Sequence[Case]) -> tuple[list[Tensor], list[tuple
 
 #: Functions that are 0 at ordinary numbers: near those their error is absolute.
 WITH_ZEROS = frozenset("logaddexp logaddexp2 lgamma digamma".split())
-
-#: Elementwise ops are tried with unknown sizes; the samples of others may hold attributes that were made for their
-# very shapes.
-FIXED_SIZES_NOT_NEEDED = frozenset(name for name, record in OPS.items() if record.kind == "elementwise")
 
 
 def disagreement(got: Any, want: Any, ulps: float, scale: float = 0.0) -> str:

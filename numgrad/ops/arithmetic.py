@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -51,7 +51,7 @@ multiply = ufunc(
     partials=(lambda z, x, y: y, lambda z, x, y: x),
 )
 
-divide = ufunc(
+divide: Callable[..., Tensor] = ufunc(
     "divide",
     np.divide,
     "The quotient of two arrays.",
@@ -103,7 +103,7 @@ fmod = ufunc(
     domain=((-9.0, 9.0), (2.0, 3.0)),
 )
 
-negative = ufunc(
+negative: Callable[..., Tensor] = ufunc(
     "negative",
     np.negative,
     "The negation of an array.",
@@ -173,7 +173,7 @@ cbrt = ufunc(
     domain=((0.2, 4.0),),
 )
 
-reciprocal = ufunc(
+reciprocal: Callable[..., Tensor] = ufunc(
     "reciprocal",
     np.reciprocal,
     "The reciprocal.",
@@ -240,7 +240,7 @@ def _power(x: Any, y: Any, /) -> Tensor:
 
 
 power = publish(_power, "power", _general_power.__doc__ or "", _general_power.record)  # type: ignore[attr-defined]
-_SIMPLE_POWERS = {1: positive, 2: square, -1: reciprocal}
+_SIMPLE_POWERS: dict[float, Callable[..., Tensor]] = {1: positive, 2: square, -1: reciprocal}
 
 
 def float_power(x: Any, y: Any, /) -> Tensor:
@@ -304,7 +304,7 @@ def divmod(x: Any, y: Any, /) -> tuple[Tensor, Tensor]:
     return floor_divide(x, y), remainder(x, y)
 
 
-divide_no_nan = ufunc(
+divide_no_nan: Callable[..., Tensor] = ufunc(
     "divide_no_nan",
     lambda x, y: np.where(y == 0, np.zeros((), y.dtype), x / y),
     "The quotient, and 0 where the divisor is 0.",
@@ -319,7 +319,7 @@ divide_no_nan = ufunc(
 )
 
 
-def _vjp_multiply_no_nan(op: Operation, cts: Sequence[Tensor | None]) -> list[Tensor | None]:
+def _vjp_multiply_no_nan(op: Operation, cts: Sequence[Any]) -> list[Tensor | None]:
     (x, w), (ct,) = op.inputs, cts
     return [apply("multiply_no_nan", ct, _conjugate(w)), apply("multiply_no_nan", _conjugate(x), ct)]
 

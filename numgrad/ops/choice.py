@@ -313,13 +313,15 @@ def round(x: Any, /, decimals: int = 0) -> Tensor:
 def _rounded(tensor: Tensor, decimals: int) -> Tensor:
     if decimals == 0:
         return apply("round", tensor)
+    if tensor.dtype.kind == "c":  # a complex quotient would round once more
+        return apply("make_complex", *(_rounded(apply(part, tensor), decimals) for part in ("real", "imag")))
     (scale,) = convert((10.0 ** builtins.abs(decimals),), tensor.dtype, "round")
     first, last = ("multiply", "divide") if decimals > 0 else ("divide", "multiply")
     return apply(last, apply("round", apply(first, tensor, scale)), scale)
 
 
 # -- signs, steps and neighbours
-copysign = ufunc(
+copysign: Callable[..., Tensor] = ufunc(
     "copysign",
     np.copysign,
     "The size of one array with the sign of another.",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from numgrad.graph.core import Tensor
@@ -143,7 +145,7 @@ def _sigmoid(x: np.ndarray) -> np.ndarray:
     return np.where(x >= 0, 1, e) / (1 + e)
 
 
-sigmoid = ufunc(
+sigmoid: Callable[..., Tensor] = ufunc(
     "sigmoid",
     _sigmoid,
     "The logistic function.",

@@ -82,7 +82,7 @@ lgamma = ufunc(
     domain=((0.3, 5.0),),
 )
 
-digamma = ufunc(
+digamma: Callable[..., Tensor] = ufunc(
     "digamma",
     _scipy("psi"),
     "The logarithmic derivative of the gamma function.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,7 @@ sin = ufunc(
     dtypes="fc",
 )
 
-cos = ufunc(
+cos: Callable[..., Tensor] = ufunc(
     "cos",
     np.cos,
     "The cosine.",
@@ -136,7 +137,7 @@ sinh = ufunc(
     domain=((-3.0, 3.0),),
 )
 
-cosh = ufunc(
+cosh: Callable[..., Tensor] = ufunc(
     "cosh",
     np.cosh,
     "The hyperbolic cosine.",
