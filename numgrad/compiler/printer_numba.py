@@ -25,7 +25,8 @@ COMBINE = {
     "any": "{a} or {v}",
     "all": "{a} and {v}",
 }
-CUDA_COMBINE = {**COMBINE, "sum": "{a} + {v}", "prod": "{a} * {v}"}
+COMBINE_FORMULA = {"sum": "add", "prod": "multiply", "max": "maximum", "min": "minimum", "any": "logical_or",
+                   "all": "logical_and"}
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,8 @@ class _Printer:
                                             _plain(instruction.attrs)))
         self.results = [self.operand(s.ref, s.access.root.dtype) for s in nest.stores]
         self.terms = [self.operand(r.ref, r.dtype) for r in nest.reductions]
-        wanted = [v for v in self.results + self.terms]
+        self.updates = [self.update(k) for k in range(len(nest.reductions))]
+        wanted = [v for v in self.results + self.terms + self.updates if v is not None]
         self.lines = scalar.print_block(self.block, target, wanted)
 
     def operand(self, ref: Ref, dtype: Any = None) -> Any:
@@ -96,9 +98,19 @@ class _Printer:
             value = self.inputs[what]
         elif kind == "value":
             value = self.values[what]
+        elif kind == "index":
+            value = self.block.input(f"i{what}", np.int64)
         else:
             value = self.block.const(what[0], what[1])
         return value
+
+    def update(self, k: int) -> Any:
+        """What the accumulator ``a<k>`` becomes, by the scalar formulas; None where the CPU has an intrinsic of its own."""
+        reduction = self.nest.reductions[k]
+        if self.target == "cpu" and not (reduction.op in ("max", "min") and reduction.dtype.kind == "c"):
+            return None
+        accumulator = self.block.input(f"a{k}", reduction.dtype)
+        return self.scalar.apply(self.block, COMBINE_FORMULA[reduction.op], [accumulator, self.terms[k]], reduction.dtype)
 
     # -- arguments
     def argument(self, name: str, argument: Argument, typed: str) -> None:
@@ -164,8 +176,10 @@ class _Printer:
         return lines
 
     def combine(self, k: int, accumulator: str) -> str:
-        table = CUDA_COMBINE if self.target == "cuda" else COMBINE
-        return table[self.nest.reductions[k].op].format(a=accumulator, v=self.scalar.spell(self.terms[k]))
+        """The text of the accumulator's next value; where a formula computes it, the accumulator is ``a<k>``."""
+        if self.updates[k] is not None:
+            return self.scalar.spell(self.updates[k])
+        return COMBINE[self.nest.reductions[k].op].format(a=accumulator, v=self.scalar.spell(self.terms[k]))
 
     def level_of(self, k: int) -> int:
         """The loop depth at which load k can stand: the innermost dimension along which it moves, plus one."""
@@ -297,6 +311,7 @@ class _CpuPrinter(_Printer):
         for r in reduced:
             at = self.loop(r, at)
         at = inner_loops(at, hoist=True)
+        self.emit([f"a{k} = r{k}[{index}]" for k, update in enumerate(self.updates) if update is not None], at)
         self.emit(self.body(), at)
         for k, reduction in enumerate(self.nest.reductions):
             current = f"load_{short_name(reduction.dtype)}(r{k}, {index})" if (
