@@ -13,7 +13,8 @@ from numgrad.types import Dim, same_size
 
 __all__ = ["Instruction", "Nest", "Reduction", "Ref", "collapse"]
 
-Ref = tuple[str, Any]  # ("load", k), ("value", k) or ("number", (python number, dtype))
+# ("load", k), ("value", k), ("number", (python number, dtype)) or ("index", dimension)
+Ref = tuple[str, Any]
 
 
 @dataclass

@@ -113,6 +113,8 @@ class Lowered:
             for one, other in (inputs, inputs[::-1]):
                 if _filled_with(other, 1) and same_shape(one.shape, specs[0].shape):
                     return (one,)
+        elif name == "iota" and len(attrs["shape"]) > 1:
+            return self._iota(attrs, specs[0], where)
         elif name in REDUCTIONS:
             unrolled = unrolled_reduction(self, name, inputs[0], attrs["axes"], where)
             if unrolled is not None:
@@ -149,6 +151,15 @@ class Lowered:
             node = self._append(OPS["broadcast_to"], (scalar,), {"shape": tuple(spec.shape)}, (spec,), None)
             self._known[("fill", scalar.node.number, _frozen(tuple(spec.shape)))] = node
         return node.outputs
+
+    def _iota(self, attrs: dict[str, Any], spec: Spec, where: SourceLine | None) -> tuple[Value, ...]:
+        """The index along one axis of several: a vector of indices, broadcast."""
+        axis, size = attrs["axis"], spec.shape[attrs["axis"]]
+        line = self.make(OPS["iota"], (), {"shape": (size,), "axis": 0, "dtype": attrs["dtype"]},
+                         (Spec(spec.dtype, (size,)),), where)
+        flat = tuple(size if i == axis else 1 for i in range(len(spec.shape)))
+        placed = self.make(OPS["reshape"], line, {"shape": flat}, (Spec(spec.dtype, flat),), where)
+        return self.make(OPS["broadcast_to"], placed, {"shape": spec.shape}, (spec,), where)
 
     def _fold(self, record: OpRecord, inputs: tuple[Value, ...], attrs: dict[str, Any],
               specs: Sequence[Spec]) -> tuple[Value, ...] | None:

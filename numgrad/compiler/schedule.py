@@ -68,6 +68,10 @@ def schedule(lowered: Lowered) -> Schedule:
 def _single(fuser: Fuser, node: Node, needed: set[Value]) -> list[Nest | LibraryStep]:
     if node.record.regions is not None:
         return list(_regions(fuser, node, needed))
+    if node.record.name == "iota":
+        value = node.outputs[0]
+        index = Instruction("cast", (("index", 0),), value.dtype, {"dtype": value.dtype})
+        return [Nest(value.shape, "O", [], [index], [Store(("value", 0), Access(value, 0, (1,)))], [], node.where)]
     needed.update(fuser.accesses[v].root for v in node.inputs)
     return [LibraryStep(node)]
 
