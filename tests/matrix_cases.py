@@ -63,7 +63,8 @@ def check_derivatives(function: Callable[..., Any], *arrays: Any, hermitian: Seq
         (turned,) = pushforward([slope], xs, ts)
 
     def feeds(s: float) -> dict[Tensor, Any]:
-        return dict(zip([*xs, *ts], [*(a + s * d for a, d in zip(arrays, directions, strict=True)), *directions], strict=True))
+        moved = [a + s * d for a, d in zip(arrays, directions, strict=True)]
+        return dict(zip([*xs, *ts], [*moved, *directions], strict=True))
 
     first, second = along(lambda s: float(ng.run(y, feeds(s))))
     kept = [(i, h) for i, h in enumerate(hs) if h is not None]

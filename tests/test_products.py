@@ -1,4 +1,4 @@
-"""Matrix products, contractions and their kin: values against NumPy, derivatives along lines, errors' texts, compiled programs."""
+"""Products and contractions: values against NumPy, derivatives along lines, errors' texts, compiled programs."""
 
 from __future__ import annotations
 
@@ -100,26 +100,34 @@ SAME_AS_NUMPY: list[tuple[str, Callable[..., Any], Callable[..., Any], tuple[Any
     ("vdot", ng.vdot, np.vdot, (matrix(2, 3, dtype="c16"), matrix(6, dtype="c16"))),
     ("vdot real", ng.vdot, np.vdot, (matrix(2, 3), matrix(3, 2))),
     ("vecdot", ng.vecdot, np.vecdot, (matrix(2, 3, dtype="c16"), matrix(3, dtype="c16"))),
-    ("vecdot axis", lambda a, b: ng.vecdot(a, b, axis=0), lambda a, b: np.vecdot(a, b, axis=0), (matrix(3, 2), matrix(3, 1))),
+    ("vecdot axis", lambda a, b: ng.vecdot(a, b, axis=0),
+     lambda a, b: np.vecdot(a, b, axis=0), (matrix(3, 2), matrix(3, 1))),
     ("matvec", ng.matvec, np.matvec, (matrix(4, 2, 3), matrix(3))),
     ("vecmat", ng.vecmat, np.vecmat, (matrix(5, 1, 2, dtype="c16"), matrix(4, 2, 3))),
     ("kron", ng.kron, np.kron, (matrix(2, 3), matrix(4, 2, 2))),
     ("kron 0-d", ng.kron, np.kron, (matrix(), matrix(2))),
     ("cross", ng.cross, np.cross, (matrix(2, 3), matrix(3))),
-    ("cross axis", lambda a, b: ng.cross(a, b, axis=0), lambda a, b: np.cross(a, b, axis=0), (matrix(3, 2), matrix(3, 2, seed=1))),
+    ("cross axis", lambda a, b: ng.cross(a, b, axis=0),
+     lambda a, b: np.cross(a, b, axis=0), (matrix(3, 2), matrix(3, 2, seed=1))),
     ("tensordot", ng.tensordot, np.tensordot, (matrix(2, 3, 4), matrix(3, 4, 5))),
-    ("tensordot 0", lambda a, b: ng.tensordot(a, b, axes=0), lambda a, b: np.tensordot(a, b, axes=0), (matrix(2, 3), matrix(2))),
-    ("tensordot pairs", lambda a, b: ng.tensordot(a, b, axes=((0, 2), (1, 0))), lambda a, b: np.tensordot(a, b, axes=((0, 2), (1, 0))),
+    ("tensordot 0", lambda a, b: ng.tensordot(a, b, axes=0),
+     lambda a, b: np.tensordot(a, b, axes=0), (matrix(2, 3), matrix(2))),
+    ("tensordot pairs", lambda a, b: ng.tensordot(a, b, axes=((0, 2), (1, 0))),
+     lambda a, b: np.tensordot(a, b, axes=((0, 2), (1, 0))),
      (matrix(2, 3, 4), matrix(4, 2, 5))),
     ("multi_dot", lambda *a: ng.linalg.multi_dot(a), lambda *a: np.linalg.multi_dot(a),
      (matrix(4), matrix(4, 5), matrix(5, 2), matrix(2, seed=1))),
-    ("matrix_power", lambda a: ng.linalg.matrix_power(a, 5), lambda a: np.linalg.matrix_power(a, 5), (matrix(2, 3, 3) / 2,)),
+    ("matrix_power", lambda a: ng.linalg.matrix_power(a, 5),
+     lambda a: np.linalg.matrix_power(a, 5), (matrix(2, 3, 3) / 2,)),
     ("matrix_power 0", lambda a: ng.linalg.matrix_power(a, 0), lambda a: np.linalg.matrix_power(a, 0), (matrix(3, 3),)),
-    ("matrix_power -3", lambda a: ng.linalg.matrix_power(a, -3), lambda a: np.linalg.matrix_power(a, -3), (regular(3, 3),)),
+    ("matrix_power -3", lambda a: ng.linalg.matrix_power(a, -3),
+     lambda a: np.linalg.matrix_power(a, -3), (regular(3, 3),)),
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("function,oracle,arrays", [row[1:] for row in SAME_AS_NUMPY], ids=[row[0] for row in SAME_AS_NUMPY])
+@pytest.mark.parametrize(
+    "function,oracle,arrays", [row[1:] for row in SAME_AS_NUMPY], ids=[row[0] for row in SAME_AS_NUMPY]
+)
 def test_products_are_numpys_and_have_derivatives(function: Any, oracle: Any, arrays: tuple[Any, ...]) -> None:
     np.testing.assert_allclose(function(*arrays).numpy(), oracle(*arrays), rtol=1e-12, atol=1e-12)
     assert function(*arrays).shape == np.shape(oracle(*arrays))
@@ -225,28 +233,37 @@ def test_gradient_of_a_weight_is_a_product_with_the_first_transposed() -> None:
     assert g.op.type == "matmul" and g.op.attrs["transpose_a"] and not g.op.attrs["transpose_b"]
 
 
+SHAPE = ng.errors.ShapeError
+
+
 @pytest.mark.parametrize("call,error,text", [
-    (lambda: ng.matmul(1.0, np.ones(2)), ng.errors.ShapeError, r"matmul: got float64\(\) and float64\(2,\), wanted at least one axis"),
-    (lambda: ng.matmul(np.ones((3, 4)), np.ones((5, 6))), ng.errors.ShapeError,
-     r"matmul: cannot multiply float64\(3,4\) by float64\(5,6\): the last axis of the first has size 4, the second to last axis of the second 5"),
-    (lambda: ng.matmul(np.ones((2, 3, 4)), np.ones((3, 4, 5))), ng.errors.ShapeError, r"matmul: cannot broadcast shapes \(2,\) and \(3,\)"),
-    (lambda: ng.dot(np.ones((2, 3, 4)), np.ones((3, 4))), ng.errors.ShapeError, r"dot: axis -1 of .* has size 4, axis -2 .* has size 3"),
-    (lambda: ng.inner(np.ones(2), np.ones(3)), ng.errors.ShapeError, r"inner: axis -1"),
-    (lambda: ng.vdot(np.ones(2), np.ones(3)), ng.errors.ShapeError, r"vdot: float64\(2,\) has 2 elements and float64\(3,\) has 3"),
-    (lambda: ng.cross(np.ones(2), np.ones(2)), ng.errors.ShapeError, r"cross: vectors must have size 3 along axis -1, got 2"),
-    (lambda: ng.matvec(np.ones(2), np.ones(2)), ng.errors.ShapeError, r"matvec: got a matrix of float64\(2,\)"),
-    (lambda: ng.linalg.multi_dot([np.ones(2)]), ng.errors.ShapeError, r"multi_dot: got ranks \[1\]"),
-    (lambda: ng.tensordot(np.ones(2), np.ones(3), axes=1), ng.errors.ShapeError, r"tensordot: axis 0 of .* has size 2, axis 0 of .* has size 3"),
-    (lambda: ng.tensordot(np.ones(2), np.ones(3), axes=2), ng.errors.ShapeError, r"tensordot: 2 axes cannot meet"),
-    (lambda: ng.tensordot(np.ones((2, 2)), np.ones(2), axes=((0, 0), (0, 0))), ng.errors.ShapeError, r"tensordot: an axis repeats"),
-    (lambda: ng.einsum("ij,jk", np.ones((2, 3))), ng.errors.ShapeError, r"einsum: 'ij,jk' names 2 operands, got 1"),
-    (lambda: ng.einsum("i!", np.ones(2)), ng.errors.ShapeError, r"einsum: '!' is no subscript"),
-    (lambda: ng.einsum("ij", np.ones(2)), ng.errors.ShapeError, r"einsum: operand 0 has 1 axes, its subscripts 'ij' name 2"),
-    (lambda: ng.einsum("i,i", np.ones(2), np.ones(3)), ng.errors.ShapeError, r"einsum: the subscript 'i' has size 2 before operand 1 and 3 in it"),
-    (lambda: ng.einsum("i->j", np.ones(2)), ng.errors.ShapeError, r"einsum: the subscript 'j' stands in no operand"),
-    (lambda: ng.einsum("i->ii", np.ones(2)), ng.errors.ShapeError, r"einsum: the subscript 'i' stands twice"),
-    (lambda: ng.einsum("...->", np.ones(2)), ng.errors.ShapeError, r"einsum: the operands have axes under"),
-    (lambda: ng.einsum("ii", np.ones((2, 3))), ng.errors.ShapeError, r"einsum: the subscript 'i' stands for sizes 2 and 3 in operand 0"),
+    (lambda: ng.matmul(1.0, np.ones(2)), SHAPE, r"matmul: got float64\(\) and float64\(2,\), wanted at least one axis"),
+    (lambda: ng.matmul(np.ones((3, 4)), np.ones((5, 6))), SHAPE,
+     r"matmul: cannot multiply float64\(3,4\) by float64\(5,6\): the last axis of the first has size 4, "
+     r"the second to last axis of the second 5"),
+    (lambda: ng.matmul(np.ones((2, 3, 4)), np.ones((3, 4, 5))), SHAPE,
+     r"matmul: cannot broadcast shapes \(2,\) and \(3,\)"),
+    (lambda: ng.dot(np.ones((2, 3, 4)), np.ones((3, 4))), SHAPE,
+     r"dot: axis -1 of .* has size 4, axis -2 .* has size 3"),
+    (lambda: ng.inner(np.ones(2), np.ones(3)), SHAPE, r"inner: axis -1"),
+    (lambda: ng.vdot(np.ones(2), np.ones(3)), SHAPE, r"vdot: float64\(2,\) has 2 elements and float64\(3,\) has 3"),
+    (lambda: ng.cross(np.ones(2), np.ones(2)), SHAPE, r"cross: vectors must have size 3 along axis -1, got 2"),
+    (lambda: ng.matvec(np.ones(2), np.ones(2)), SHAPE, r"matvec: got a matrix of float64\(2,\)"),
+    (lambda: ng.linalg.multi_dot([np.ones(2)]), SHAPE, r"multi_dot: got ranks \[1\]"),
+    (lambda: ng.tensordot(np.ones(2), np.ones(3), axes=1), SHAPE,
+     r"tensordot: axis 0 of .* has size 2, axis 0 of .* has size 3"),
+    (lambda: ng.tensordot(np.ones(2), np.ones(3), axes=2), SHAPE, r"tensordot: 2 axes cannot meet"),
+    (lambda: ng.tensordot(np.ones((2, 2)), np.ones(2), axes=((0, 0), (0, 0))), SHAPE, r"tensordot: an axis repeats"),
+    (lambda: ng.einsum("ij,jk", np.ones((2, 3))), SHAPE, r"einsum: 'ij,jk' names 2 operands, got 1"),
+    (lambda: ng.einsum("i!", np.ones(2)), SHAPE, r"einsum: '!' is no subscript"),
+    (lambda: ng.einsum("ij", np.ones(2)), SHAPE, r"einsum: operand 0 has 1 axes, its subscripts 'ij' name 2"),
+    (lambda: ng.einsum("i,i", np.ones(2), np.ones(3)), SHAPE,
+     r"einsum: the subscript 'i' has size 2 before operand 1 and 3 in it"),
+    (lambda: ng.einsum("i->j", np.ones(2)), SHAPE, r"einsum: the subscript 'j' stands in no operand"),
+    (lambda: ng.einsum("i->ii", np.ones(2)), SHAPE, r"einsum: the subscript 'i' stands twice"),
+    (lambda: ng.einsum("...->", np.ones(2)), SHAPE, r"einsum: the operands have axes under"),
+    (lambda: ng.einsum("ii", np.ones((2, 3))), SHAPE,
+     r"einsum: the subscript 'i' stands for sizes 2 and 3 in operand 0"),
     (lambda: ng.einsum("i", np.ones(2), optimize=3), ng.errors.DtypeError, r"einsum: optimize is 3"),
 ])  # fmt: skip
 def test_errors_say_what_where_and_what_was_wanted(call: Any, error: type[Exception], text: str) -> None:

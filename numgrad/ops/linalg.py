@@ -17,8 +17,8 @@ from numgrad.types import Dim, Spec, broadcast_shapes, promote, require_equal, s
 
 __all__ = ["cho_solve", "cholesky", "triangular_solve"]
 
-NOT_POSITIVE = ("cholesky: a matrix is not positive definite (or holds NaN); check that it is symmetric, or add a "
-                "small multiple of the identity")
+NOT_POSITIVE = ("cholesky: a matrix is not positive definite; check that it is symmetric, or add a small multiple of "
+                "the identity")
 BLOCK = 64  # columns that LAPACK treats together; workspaces have room for it
 ZERO_DIAGONAL = "triangular_solve: a matrix is singular: its diagonal holds a zero"
 
@@ -366,5 +366,13 @@ def cho_solve(factor: Any, b: Any, /) -> Tensor:
     array([1., 1.])
     """
     c, lower = factor if isinstance(factor, (tuple, list)) and len(factor) == 2 else (factor, True)
-    first = triangular_solve(c, b, lower=lower, trans="N" if lower else "C")
-    return triangular_solve(c, first, lower=lower, trans="C" if lower else "N")
+    x, y = matrices("cho_solve", c, b)
+    if not y.ndim:
+        raise ShapeError(f"cho_solve: the right side is 0-d, wanted a vector or matrices{at(user_line())}")
+    require_square("cho_solve", x.spec)
+
+    def solve(m: Tensor, r: Tensor) -> Tensor:
+        first, second = (0, 2) if lower else (2, 0)
+        return _triangular(m, _triangular(m, r, bool(lower), first), bool(lower), second)
+
+    return solve_broadcast("cho_solve", x, (), y, solve)
