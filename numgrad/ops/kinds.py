@@ -1,4 +1,4 @@
-"""Makers of op records by kind: elementwise, linear, reduction, general; a family states only what is its own."""
+"""The maker of op records, and what the families' rules share: promotion, axes, shapes, masking products."""
 
 from __future__ import annotations
 
@@ -12,10 +12,9 @@ from numgrad.graph.core import Graph, Operation, Tensor, WeakTensor, apply, appl
 from numgrad.graph.records import OPS, Library, OpRecord, Regions, View, register
 from numgrad.types import Shape, Size, Spec, as_dtype, broadcast_shapes, kind_name, promote
 
-__all__ = ["cast_to", "define", "elementwise", "infer_same", "normalize_axes", "normalize_axis", "operands", "times"]
+__all__ = ["cast_to", "define", "infer_same", "normalize_axes", "normalize_axis", "operands", "times"]
 
 Infer = Callable[[Sequence[Spec], Mapping[str, Any]], tuple[Spec, ...]]
-_FLOATS = np.dtype(np.float64)
 _WEAK_ZEROS: dict[str, Any] = {"b": False, "i": 0, "u": 0, "f": 0.0, "c": 0j}
 
 
@@ -51,7 +50,7 @@ def cast_to(tensor: Tensor, dtype: Any) -> Tensor:
     return tensor if tensor.dtype == dtype else apply("cast", tensor, dtype=np.dtype(dtype))
 
 
-def operands(values: Sequence[Any], op: str, *, dtypes: str = "biufc", to_float: bool = False) -> list[Tensor]:
+def operands(values: Sequence[Any], op: str, *, dtypes: str = "biufc") -> list[Tensor]:
     """The operands of an elementwise op as tensors of one promoted dtype (Python scalars are weak, NEP 50).
 
     Parameters
@@ -62,8 +61,6 @@ def operands(values: Sequence[Any], op: str, *, dtypes: str = "biufc", to_float:
         Named in errors.
     dtypes : str
         Kinds (``"biufc"``) that the op takes; bool is raised to int8 and below by NumPy's own rules where it is not taken.
-    to_float : bool
-        Whether integers and bools become floating point, as in NumPy's `exp`.
     """
     weak: list[Any] = []
     made: list[Any] = []
@@ -81,10 +78,6 @@ def operands(values: Sequence[Any], op: str, *, dtypes: str = "biufc", to_float:
             weak.append(tensor.dtype)
             strong = True
     common = promote(*weak)
-    if to_float and common.kind in "biu":
-        # int8 -> float16, int16 -> float32, as NumPy's loops choose
-        common = np.dtype(np.float16) if common.itemsize == 1 else (
-            np.dtype(np.float32) if common.itemsize == 2 else _FLOATS)
     if common.kind not in dtypes:
         if common.kind == "b" and "i" in dtypes:
             common = np.dtype(np.int8)
@@ -119,40 +112,6 @@ def infer_same(op: str, out: str | None = None) -> Infer:
         return (Spec(dtype, shape),)
 
     return infer
-
-
-def elementwise(name: str, numpy: Callable[..., Any], *, partials: tuple[Callable[..., Any] | None, ...] | None = None,
-                arity: int = 1, out: str | None = None, dtypes: str = "biufc", to_float: bool = False,
-                vjp: Any = None, jvp: Any = None, masks: bool = False, smooth: bool = True,
-                domain: tuple[tuple[float, float] | None, ...] = (), public: str | None = None, doc: str = "",
-                infer: Infer | None = None, samples: Any = None, **facts: Any) -> Callable[..., Tensor]:
-    """Enter an elementwise op and return its public function.
-
-    `numpy` is its meaning. `partials[i](y, *inputs, **attrs)` is the partial derivative by input i, written in the
-    library's own ops (None: no derivative); rules never mention broadcasting, the builders undo it. The kernel is the
-    scalar formula of the same name.
-    """
-    record = register(OpRecord(
-        name=name, kind="elementwise", infer=infer or infer_same(name, out), evaluate=numpy, partials=partials, vjp=vjp,
-        jvp=jvp, masks=masks, smooth=smooth, domain=domain, dtypes=dtypes, samples=samples,
-        public=name if public is None else public, doc=doc, facts={"arity": arity, "to_float": to_float, **facts}))
-
-    if arity == 1:
-        def function(x: Any, /) -> Tensor:
-            return apply(name, *operands((x,), name, dtypes=dtypes, to_float=to_float))
-    elif arity == 2:
-        def function(x: Any, y: Any, /) -> Tensor:  # type: ignore[misc]
-            return apply(name, *operands((x, y), name, dtypes=dtypes, to_float=to_float))
-    else:
-        def function(*args: Any) -> Tensor:  # type: ignore[misc]
-            if len(args) != arity:
-                raise TypeError(f"{name}: got {len(args)} arguments, wanted {arity}{at(user_line())}")
-            return apply(name, *operands(args, name, dtypes=dtypes, to_float=to_float))
-    function.__name__ = function.__qualname__ = name
-    function.__doc__ = doc
-    function.__module__ = "numgrad"
-    function.record = record  # type: ignore[attr-defined]
-    return function
 
 
 def define(name: str, kind: str, infer: Infer, evaluate: Callable[..., Any], *, vjp: Any = None, jvp: Any = None,

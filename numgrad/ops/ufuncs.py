@@ -14,7 +14,7 @@ from numgrad.graph.records import OpRecord, register
 from numgrad.ops.kinds import Infer, cast_to, infer_same
 from numgrad.types import Size
 
-__all__ = ["as_floats", "convert", "document", "enter", "float_parts", "loop_dtype", "publish", "strengths", "ufunc"]
+__all__ = ["as_floats", "convert", "document", "enter", "loop_dtype", "publish", "strengths", "ufunc"]
 
 _KINDS = (("b", "bool"), ("iu", "integers"), ("f", "floats"), ("c", "complex numbers"))
 _WEAK = (int, float, complex)
@@ -235,8 +235,3 @@ Examples
 >>> {example}
 {result}
 """
-
-
-def float_parts(dtype: np.dtype[Any]) -> np.dtype[Any]:
-    """The dtype of the parts of a complex dtype; a real dtype itself."""
-    return np.dtype(f"f{dtype.itemsize // 2}") if dtype.kind == "c" else dtype
