@@ -437,8 +437,11 @@ def apply_all(name: str, *inputs: Tensor, op_name: str | None = None, **attrs: A
     if any(_has_size(value) for value in attrs.values()):
         raise GraphError(f"{name}: a size that is known only when a program runs was used outside its graph"
                          f"{at(user_line())}")
-    with np.errstate(all="ignore"):
-        result = record.evaluate(*[t._value for t in inputs], **attrs)
+    try:
+        with np.errstate(all="ignore"):
+            result = record.evaluate(*[t._value for t in inputs], **attrs)
+    except np.linalg.LinAlgError as error:
+        raise np.linalg.LinAlgError(f"{name}: {error}{at(user_line())}") from None
     values = result if isinstance(result, tuple) else (result,)
     outputs = tuple([Tensor(s.dtype, np.shape(v), None, i, np.asarray(v, dtype=s.dtype))
                      for i, (s, v) in enumerate(zip(specs, values, strict=True))])

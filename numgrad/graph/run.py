@@ -93,7 +93,10 @@ def evaluate_op(op: Operation, values: Mapping[Tensor, Any],
     if op.type == "placeholder":
         raise GraphError(f"run: the placeholder {op.name} needs a value{at(op.where)}")
     attrs = resolve(op.attrs, sizes) if op.dynamic else op.attrs
-    with np.errstate(all="ignore"):
-        result = op.record.evaluate(*[values[t] for t in op.inputs], **attrs)
+    try:
+        with np.errstate(all="ignore"):
+            result = op.record.evaluate(*[values[t] for t in op.inputs], **attrs)
+    except np.linalg.LinAlgError as error:
+        raise np.linalg.LinAlgError(f"{op.type}: {error}{at(op.where)}") from None
     results = result if isinstance(result, tuple) else (result,)
     return tuple(np.asarray(r, dtype=t.dtype) for r, t in zip(results, op.outputs, strict=True))

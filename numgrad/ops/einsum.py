@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import string
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import product as combinations
 from typing import Any
 
@@ -139,10 +139,14 @@ def _sizes_of(tensors: Sequence[Tensor], names: Sequence[Sequence[Label]]) -> di
             if known is None or same_size(known, 1):
                 sizes[name] = dim
             elif not same_size(dim, 1):
-                sizes[name] = require_equal(known, dim, lambda n=name, k=known, d=dim, i=number: (
-                    f"einsum: the subscript {n!r} has size {k} before operand {i} and {d} in it"
-                    if isinstance(n, str) else f"einsum: sizes {k} and {d} under '...' do not broadcast (operand {i})"))
+                sizes[name] = require_equal(known, dim, _size_clash(name, known, dim, number))
     return sizes
+
+
+def _size_clash(name: Label, known: Dim, dim: Dim, number: int) -> Callable[[], str]:
+    if isinstance(name, str):
+        return lambda: f"einsum: the subscript {name!r} has size {known} before operand {number} and {dim} in it"
+    return lambda: f"einsum: sizes {known} and {dim} under '...' do not broadcast (operand {number})"
 
 
 def _take_diagonals(tensor: Tensor, names: list[Label], number: int) -> tuple[Tensor, list[Label]]:
@@ -151,9 +155,9 @@ def _take_diagonals(tensor: Tensor, names: list[Label], number: int) -> tuple[Te
         while names.count(name) > 1:
             first = names.index(name)
             second = names.index(name, first + 1)
-            sizes = tensor.shape[first], tensor.shape[second]
-            require_equal(*sizes, lambda n=name, s=sizes: f"einsum: the subscript {n!r} stands for sizes {s[0]} and "
-                                                          f"{s[1]} in operand {number}")
+            m, n = tensor.shape[first], tensor.shape[second]
+            message = f"einsum: the subscript {name!r} stands for sizes {m} and {n} in operand {number}"
+            require_equal(m, n, message.__str__)
             tensor = diagonal(tensor, 0, first, second)
             names = [n for i, n in enumerate(names) if i not in (first, second)] + [name]
     return tensor, names
@@ -177,9 +181,9 @@ def _order(names: Sequence[Sequence[Label]], out: Sequence[Label], sizes: dict[L
            optimize: Any) -> list[tuple[int, ...]]:
     """Which operands meet in each step; results are put at the end of the list."""
     count = len(names)
-    if count <= 2 or optimize is False:
-        return [(0, 1)] + [(0, count - 1 - i) for i in range(1, count - 1)] if count > 1 else []
-    letters = {n: chr(ord("a") + i) if i < 26 else chr(192 + i) for i, n in enumerate(sizes)}
+    if count <= 2 or optimize is False or len(sizes) > len(_LETTERS):
+        return [(0, 1), *((0, count - 1 - i) for i in range(1, count - 1))] if count > 1 else []
+    letters = dict(zip(sizes, _LETTERS, strict=False))
     typical = {n: (d.env.hint(d) or _UNKNOWN_SIZE) if isinstance(d, Size) else d for n, d in sizes.items()}
     shapes = [np.broadcast_to(0.0, tuple(typical[n] for n in labels)) for labels in names]
     text = ",".join("".join(letters[n] for n in labels) for labels in names) + "->" + "".join(letters[n] for n in out)
@@ -285,9 +289,9 @@ def tensordot(a: Any, b: Any, /, axes: Any = 2) -> Tensor:
     names_x: list[Label] = [("a", i) for i in range(x.ndim)]
     names_y: list[Label] = [("b", i) for i in range(y.ndim)]
     for i, j in pairs:
-        require_equal(x.shape[i], y.shape[j], lambda i=i, j=j: (
-            f"tensordot: axis {i} of {x.spec} has size {x.shape[i]}, axis {j} of {y.spec} has size {y.shape[j]}; "
-            f"they must be equal"))
+        message = (f"tensordot: axis {i} of {x.spec} has size {x.shape[i]}, axis {j} of {y.spec} has size "
+                   f"{y.shape[j]}; they must be equal")
+        require_equal(x.shape[i], y.shape[j], message.__str__)
         names_y[j] = names_x[i]
     out = [n for n in names_x if n not in names_y] + [n for n in names_y if n not in names_x]
     result, names = contract_pair(x, names_x, y, names_y, set(out))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 
@@ -17,10 +17,10 @@ from numgrad.types import Dim, Spec, broadcast_shapes, promote, require_equal, s
 
 __all__ = ["cho_solve", "cholesky", "triangular_solve"]
 
-NOT_POSITIVE = ("cholesky: a matrix is not positive definite; check that it is symmetric, or add a small multiple of "
+NOT_POSITIVE = ("a matrix is not positive definite; check that it is symmetric, or add a small multiple of "
                 "the identity")
 BLOCK = 64  # columns that LAPACK treats together; workspaces have room for it
-ZERO_DIAGONAL = "triangular_solve: a matrix is singular: its diagonal holds a zero"
+ZERO_DIAGONAL = "a matrix is singular: its diagonal holds a zero"
 
 
 # -- shared
@@ -40,11 +40,6 @@ def require_square(op: str, spec: Spec) -> Dim:
     """The size n of a stack of n by n matrices."""
     return require_equal(spec.shape[-2], spec.shape[-1], lambda: (
         f"{op}: the last two axes must be equal, got {spec}"))
-
-
-def fail(message: str) -> NoReturn:
-    """Raise NumPy's error for matrices that have no answer."""
-    raise np.linalg.LinAlgError(message + at(user_line()))
 
 
 def batch_of(spec: Spec) -> Dim:
@@ -163,7 +158,7 @@ def _evaluate_cholesky(a: Any) -> Any:
     try:
         return np.linalg.cholesky(a)
     except np.linalg.LinAlgError:
-        fail(NOT_POSITIVE)
+        raise np.linalg.LinAlgError(NOT_POSITIVE) from None
 
 
 def _vjp_cholesky(op: Operation, cts: Sequence[Tensor | None]) -> list[Tensor | None]:
@@ -238,7 +233,7 @@ def _infer_triangular(specs: Sequence[Spec], attrs: Mapping[str, Any]) -> tuple[
 def _evaluate_triangular(a: Any, b: Any, lower: bool, trans: int, unit_diagonal: bool) -> Any:
     x = np.array(b)
     if not unit_diagonal and x.size and np.any(np.diagonal(a, axis1=-2, axis2=-1) == 0):
-        fail(ZERO_DIAGONAL)
+        raise np.linalg.LinAlgError(ZERO_DIAGONAL)
     if x.size:
         solver = lapack("trtrs", a.dtype)
         over_stack(lambda m, r: solver(m, r, lower=lower, trans=trans, unitdiag=unit_diagonal), [x], a, b)
@@ -259,7 +254,7 @@ def _vjp_triangular(op: Operation, cts: Sequence[Tensor | None]) -> list[Tensor 
 
 
 def _samples_triangular(rng: Any) -> list[tuple[Sequence[Any], Mapping[str, Any]]]:
-    result = []
+    result: list[tuple[Sequence[Any], Mapping[str, Any]]] = []
     for number, a in enumerate(square_samples(rng)):
         b = rng.standard_normal((*a.shape[:-1], 1 + number % 3)).astype(a.dtype)
         for trans in (0, 1, 2):

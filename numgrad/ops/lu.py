@@ -13,7 +13,6 @@ from numgrad.graph.records import Library
 from numgrad.ops.kinds import define, operands
 from numgrad.ops.linalg import (
     batch_of,
-    fail,
     identity_like,
     lapack,
     matrices,
@@ -29,7 +28,7 @@ from numgrad.types import Spec, size_product
 
 __all__ = ["SlogdetResult", "det", "inv", "matrix_power", "slogdet", "solve"]
 
-SINGULAR = "solve: a matrix is singular"
+SINGULAR = "a matrix is singular"
 _AROUND = "the factors that are given follow the matrix; derivatives go to the matrix alone"
 
 
@@ -76,7 +75,7 @@ def _evaluate_solve(a: Any, lu: Any, pivots: Any, b: Any, trans: int) -> Any:
     x = np.array(b)
     if x.size:
         if np.any(np.diagonal(lu, axis1=-2, axis2=-1) == 0):
-            fail(SINGULAR)
+            raise np.linalg.LinAlgError(SINGULAR)
         getrs = lapack("getrs", a.dtype)
 
         def one(m: Any, order: Any, right: Any) -> Any:
@@ -103,7 +102,7 @@ def _vjp_solve(op: Operation, cts: Sequence[Tensor | None]) -> list[Tensor | Non
 
 
 def _samples_solve(rng: Any) -> list[tuple[Sequence[Any], Mapping[str, Any]]]:
-    result = []
+    result: list[tuple[Sequence[Any], Mapping[str, Any]]] = []
     for number, a in enumerate(square_samples(rng)):
         b = rng.standard_normal((*a.shape[:-1], 1 + number % 3)).astype(a.dtype)
         result += [([a, *_evaluate_lu(a), b], {"trans": trans}) for trans in (0, 1, 2)]

@@ -283,8 +283,8 @@ def cross(x1: Any, x2: Any, /, *, axis: int = -1) -> Tensor:
     for tensor in (a, b):
         along = place - len(shape) + tensor.ndim
         size = tensor.shape[along] if along >= 0 else 1
-        require_equal(size, 3, lambda s=size: f"cross: vectors must have size 3 along axis {axis}, got {s} in {a.spec} "
-                                              f"and {b.spec}")
+        message = f"cross: vectors must have size 3 along axis {axis}, got {size} in {a.spec} and {b.spec}"
+        require_equal(size, 3, message.__str__)
         parts.append([apply("squeeze", narrow(tensor, along, i, 1), axes=(along,)) for i in range(3)])
     x, y = parts
     turns = [apply("subtract", apply("multiply", x[i], y[j]), apply("multiply", x[j], y[i]))

@@ -15,7 +15,6 @@ from numgrad.ops.linalg import (
     BLOCK,
     adjoint,
     batch_of,
-    fail,
     hermitian_part,
     lapack,
     matrices,
@@ -55,7 +54,7 @@ def _infer_eigh(specs: Sequence[Spec], attrs: Mapping[str, Any]) -> tuple[Spec, 
     return Spec(real_dtype(specs[0].dtype), specs[0].shape[:-1]), specs[0]
 
 
-_NO_EIGENVALUES = "eigh: the eigenvalues did not converge; check the matrix for NaN and infinity"
+_NO_EIGENVALUES = "the eigenvalues did not converge; check the matrix for NaN and infinity"
 
 
 def _evaluate_eigh(a: Any) -> Any:
@@ -63,7 +62,7 @@ def _evaluate_eigh(a: Any) -> Any:
     if a.size:
         routine = lapack("heevd" if a.dtype.kind == "c" else "syevd", a.dtype)
         if over_stack(lambda m: routine(m, compute_v=1, lower=1), [w, v], a):
-            fail(_NO_EIGENVALUES)
+            raise np.linalg.LinAlgError(_NO_EIGENVALUES)
     return w, v
 
 
@@ -198,7 +197,7 @@ def eigvalsh(a: Any, /, UPLO: str = "L") -> Tensor:  # noqa: N803
 
 
 # -- svd
-_NO_VALUES = "svd: the singular values did not converge; check the matrix for NaN and infinity"
+_NO_VALUES = "the singular values did not converge; check the matrix for NaN and infinity"
 
 
 def _infer_svd(specs: Sequence[Spec], attrs: Mapping[str, Any]) -> tuple[Spec, ...]:
@@ -215,7 +214,7 @@ def _evaluate_svd(a: Any, full_matrices: bool) -> Any:
     u, s, vh = (np.zeros(spec.shape, spec.dtype) for spec in specs)
     routine = lapack("gesdd", a.dtype)
     if over_stack(lambda m: routine(m, compute_uv=1, full_matrices=int(full_matrices)), [u, s, vh], a):
-        fail(_NO_VALUES)
+        raise np.linalg.LinAlgError(_NO_VALUES)
     return u, s, vh
 
 
