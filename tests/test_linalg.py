@@ -12,7 +12,6 @@ import scipy.linalg
 
 import numgrad as ng
 from numgrad.graph.core import Graph, placeholder
-from numgrad.graph.records import OPS
 from numgrad.tracing.compiled import compile as compile_graph
 from tests.matrix_cases import adjoint, check_derivatives, matrix, positive, regular, weighted
 
@@ -390,10 +389,3 @@ def test_derivatives_that_do_not_exist_are_refused() -> None:
             ng.gradients(ng.sum(la.svd(x).U), x)
         with pytest.raises(ng.errors.GradientError, match="qr: with mode='complete' .* use mode='reduced'"):
             ng.gradients(ng.sum(la.qr(x, mode="complete").Q), x)
-
-
-@pytest.mark.parametrize("name", [n for n in OPS if "by_convention" in OPS[n].facts])
-def test_what_is_by_convention_is_tested_here(name: str) -> None:
-    """The tests that enumerate the table leave out these derivatives; they are above, through public functions."""
-    assert name in {"cholesky", "lu_solve", "lu_det", "lu_slogdet", "eigh", "svd"}
-    assert OPS[name].vjp is not None

@@ -179,7 +179,6 @@ define("cholesky", "general", _infer_cholesky, _evaluate_cholesky, vjp=_vjp_chol
                        span=lambda ins, outs, attrs: batch_of(ins[0]), status=True, parallel=True, error=NOT_POSITIVE,
                        flops=lambda ins, outs, attrs: size_product((*ins[0].shape, ins[0].shape[-1])) // 3),
        samples=lambda rng: [([a], {}) for a in square_samples(rng, positive=True)], public="linalg.cholesky",
-       by_convention="the derivative is along Hermitian changes, though only the lower triangle is read",
        doc="Lower triangular factor of Hermitian positive definite matrices.")
 
 

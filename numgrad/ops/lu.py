@@ -29,7 +29,6 @@ from numgrad.types import Spec, size_product
 __all__ = ["SlogdetResult", "det", "inv", "matrix_power", "slogdet", "solve"]
 
 SINGULAR = "a matrix is singular"
-_AROUND = "the factors that are given follow the matrix; derivatives go to the matrix alone"
 
 
 # -- lu: the factors of A^T, which is what LAPACK sees of a row-major A without a copy
@@ -114,7 +113,7 @@ define("lu_solve", "general", _infer_solve, _evaluate_solve, vjp=_vjp_solve, dty
                            batch_of(ins[3]), *ins[3].shape[-2:], attrs["trans"]),
                        span=lambda ins, outs, attrs: batch_of(ins[3]), status=True, parallel=True, error=SINGULAR,
                        flops=lambda ins, outs, attrs: 2 * size_product((*ins[3].shape, ins[3].shape[-2]))),
-       samples=_samples_solve, by_convention=_AROUND,
+       samples=_samples_solve,
        doc="Solution of equations with a matrix whose LU factors are given; derivatives go to the matrix itself.")
 
 
@@ -170,7 +169,7 @@ for _name, _infer, _evaluate, _vjp, _doc in (
         ("lu_det", _infer_det, _evaluate_det, _vjp_det, "Determinants of matrices whose LU factors are given."),
         ("lu_slogdet", _infer_slogdet, _evaluate_slogdet, _vjp_slogdet,
          "Signs and logarithms of absolute values of determinants of matrices whose LU factors are given.")):
-    define(_name, "general", _infer, _evaluate, vjp=_vjp, dtypes="fc", by_convention=_AROUND,
+    define(_name, "general", _infer, _evaluate, vjp=_vjp, dtypes="fc",
            library=Library(_name, sizes=lambda ins, outs, attrs: (batch_of(ins[0]), ins[0].shape[-1]),
                            span=lambda ins, outs, attrs: batch_of(ins[0]), parallel=True),
            samples=lambda rng: [([a, *_evaluate_lu(a)], {}) for a in square_samples(rng)], doc=_doc)

@@ -99,7 +99,6 @@ define("eigh", "general", _infer_eigh, _evaluate_eigh, vjp=_vjp_eigh, dtypes="fc
                        flops=lambda ins, outs, attrs: 9 * size_product((*ins[0].shape, ins[0].shape[-1])),
                        error=_NO_EIGENVALUES),
        samples=_hermitian_samples, public="linalg.eigh",
-       by_convention="the derivative is along Hermitian changes, and phases of vectors are free",
        doc="Eigenvalues and eigenvectors of Hermitian matrices.")
 
 
@@ -277,7 +276,6 @@ define("svd", "general", _infer_svd, _evaluate_svd, vjp=_vjp_svd, dtypes="fc",
                        flops=lambda ins, outs, attrs: 20 * size_product((*ins[0].shape, outs[1].shape[-1])),
                        error=_NO_VALUES),
        samples=lambda rng: rectangular_samples(rng, full_matrices=False), public="linalg.svd",
-       by_convention="phases of complex singular vectors are free",
        doc="Singular value decomposition.")
 
 
