@@ -130,6 +130,7 @@ def build_source(source: str, *, namespace_name: str = "prelude", requires: tupl
     def compiled(symbol: str) -> KernelObject:
         text = translate(source, symbol) if front_end == "direct" else None
         if text is not None:
+            _show_in_tracebacks(source, symbol)
             code, _ = engine.emit_object(text, internalize=(symbol,))
             return KernelObject(code, symbol, engine.undefined_symbols(code))
         function = _define(source, symbol, import_module(f"numgrad_kernels.{namespace_name}").namespace())
@@ -235,12 +236,17 @@ def build_ir(text: str, symbols: tuple[str, ...]) -> dict[str, int]:
         return addresses
 
 
-def _define(source: str, symbol: str, names: dict[str, object]) -> Callable[..., None]:
-    """Run the text, with its lines known to tracebacks and debuggers, and return its function `kernel`."""
+def _show_in_tracebacks(source: str, symbol: str) -> str:
+    """Make the lines of the text known to tracebacks and debuggers; the file name that they know it by."""
     filename = f"<numgrad kernel {symbol}>"
     linecache.cache[filename] = (len(source), None, source.splitlines(keepends=True), filename)
+    return filename
+
+
+def _define(source: str, symbol: str, names: dict[str, object]) -> Callable[..., None]:
+    """Run the text and return its function `kernel`."""
     try:
-        exec(compile(source, filename, "exec"), names)
+        exec(compile(source, _show_in_tracebacks(source, symbol), "exec"), names)
         function = names["kernel"]
     except (SyntaxError, KeyError, NameError) as error:
         raise KernelBuildError(
