@@ -5,7 +5,10 @@ from types import ModuleType as _ModuleType
 from numgrad import errors, linalg, nn, special
 from numgrad._version import __version__
 from numgrad.autodiff.aggregate import AggregationMethod
-from numgrad.autodiff.reverse import UnconnectedGradients, gradients
+from numgrad.autodiff.arguments import UnconnectedGradients
+from numgrad.autodiff.registry import NotDifferentiable, RegisterGradient
+from numgrad.autodiff.reverse import gradients
+from numgrad.autodiff.slices import IndexedSlices
 from numgrad.graph.core import Graph, Operation, Tensor, placeholder
 from numgrad.graph.scopes import control_dependencies, device, name_scope
 from numgrad.ops.aggregation import *

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
+from numgrad.autodiff.slices import IndexedSlices, concatenate
 from numgrad.errors import at, user_line
 from numgrad.graph.core import Tensor, apply
 
-__all__ = ["AggregationMethod", "Facts", "choose", "make_sum"]
+__all__ = ["AggregationMethod", "Facts", "Terms", "check_method", "choose"]
 
 
 class AggregationMethod:
     """Names for the ways in which gradient terms are summed.
 
-    ``ADD_N`` (and ``DEFAULT``): one n-ary sum, one pass over all terms. ``TREE``: balanced pairwise sums, depth log n, so that the
-    rounding error grows with log n. ``ACCUMULATE``: a running sum, so that two terms are alive at a time. ``AUTO``: chosen from the
-    number and size of the terms. ``EXPERIMENTAL_TREE`` and ``EXPERIMENTAL_ACCUMULATE_N`` are the names of the TensorFlow contract for TREE
-    and ACCUMULATE.
+    ``ADD_N`` (and ``DEFAULT``): one n-ary sum, one pass over all terms. ``TREE``: balanced pairwise sums, depth log n,
+    so that the rounding error grows with log n. ``ACCUMULATE``: a running sum, so that two terms are alive at a time.
+    ``AUTO``: chosen from the number and size of the terms. ``EXPERIMENTAL_TREE`` and ``EXPERIMENTAL_ACCUMULATE_N`` are
+    the names of the TensorFlow contract for TREE and ACCUMULATE.
 
     Examples
     --------
@@ -77,16 +79,10 @@ def check_method(method: Any) -> int:
     if method is None:
         return AggregationMethod.DEFAULT
     if isinstance(method, bool) or not isinstance(method, int) or method not in _NAMES:
-        raise ValueError(f"aggregation_method: got {method!r}, wanted None or a constant of AggregationMethod: ADD_N, DEFAULT, "
-                         f"EXPERIMENTAL_TREE, EXPERIMENTAL_ACCUMULATE_N, TREE, ACCUMULATE, AUTO{at(user_line())}")
+        raise ValueError(f"aggregation_method: got {method!r}, wanted None or a constant of AggregationMethod: ADD_N, "
+                         f"DEFAULT, EXPERIMENTAL_TREE, EXPERIMENTAL_ACCUMULATE_N, TREE, ACCUMULATE, AUTO"
+                         f"{at(user_line())}")
     return method
-
-
-class Sum(Protocol):
-    """A sum under way: terms come one by one; `total` closes it."""
-
-    def add(self, term: Tensor) -> None: ...
-    def total(self) -> Tensor: ...
 
 
 class _AllTerms:
@@ -117,16 +113,59 @@ class _Running:
         return self.sum
 
 
-def make_sum(facts: Facts) -> Sum:
+def make_sum(facts: Facts) -> _AllTerms | _Running:
     """An empty sum of the kind that `choose` picks."""
     strategy = choose(facts)
     return _Running() if strategy == "ACCUMULATE" else _AllTerms(strategy == "TREE")
 
 
+class Terms:
+    """The cotangent terms of every tensor, dense and row-sparse, and their sums.
+
+    Row-sparse terms alone are concatenated; with a dense one among them they are made dense and everything is one sum.
+    """
+
+    def __init__(self, pending: dict[Tensor, int], method: int) -> None:
+        self._pending, self._method = pending, method
+        self._dense: dict[Tensor, _AllTerms | _Running] = {}
+        self._rows: dict[Tensor, list[IndexedSlices]] = {}
+        self._closed: dict[Tensor, Tensor | IndexedSlices] = {}
+
+    def add(self, tensor: Tensor, term: Tensor | IndexedSlices) -> None:
+        """One more term for `tensor`."""
+        if isinstance(term, IndexedSlices):
+            self._rows.setdefault(tensor, []).append(term)
+            return
+        if tensor not in self._dense:
+            sizes = tensor.spec.shape
+            known = all(isinstance(d, int) for d in sizes)
+            size = math.prod(int(d) for d in sizes) * tensor.dtype.itemsize if known else None
+            facts = Facts(self._pending.get(tensor, 1), size, tensor.dtype.kind in "fc", self._method)
+            self._dense[tensor] = make_sum(facts)
+        self._dense[tensor].add(term)
+
+    def total(self, tensor: Tensor) -> Tensor | IndexedSlices | None:
+        """The sum of a tensor's terms, made once; None when there are none."""
+        if tensor not in self._closed:
+            rows = self._rows.get(tensor, [])
+            if tensor in self._dense:
+                for term in rows:
+                    self._dense[tensor].add(term.to_dense())
+                self._closed[tensor] = self._dense[tensor].total()
+            elif rows:
+                self._closed[tensor] = concatenate(rows)
+        return self._closed.get(tensor)
+
+
 def add_n(terms: Sequence[Tensor]) -> Tensor:
-    """One n-ary sum; a single term is returned as it is."""
+    """One n-ary sum, or one for each device label and one over those; a single term is returned as it is."""
     if len(terms) == 1:
         return terms[0]
+    by_device: dict[str, list[Tensor]] = {}
+    for term in terms:
+        by_device.setdefault(term.device, []).append(term)
+    if len(by_device) > 1:
+        terms = [add_n(by_device[label]) for label in sorted(by_device)]
     return apply("add", *terms) if len(terms) == 2 else apply("add_n", *terms)
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from numgrad.autodiff.slices import IndexedSlices
 from numgrad.errors import GradientError, at
 from numgrad.graph.core import Operation, Tensor, apply, as_tensor
-from numgrad.graph.scopes import source_line
 from numgrad.ops.kinds import cast_to, masking, times
 from numgrad.types import same_shape, same_size, show_shape
 
@@ -54,54 +54,54 @@ def scaled(term: Tensor, factor: Any) -> Tensor:
 
 
 def pull(op: Operation, cotangents: Sequence[Tensor | None], needed: Sequence[bool], masked: bool,
-         override: Callable[..., Any] | None = None) -> list[Tensor | None]:
+         rule: Callable[..., Any] | None = None) -> list[Tensor | IndexedSlices | None]:
     """The cotangents of an op's inputs from those of its outputs; checked for count, shape and dtype.
 
     `needed[i]` false spares the work for input i. `masked`: the cotangents may be exact zeros where nothing took part.
+    `rule` stands in place of the op's own.
     """
     record = op.record
     before, masking.active = masking.active, masked
     try:
-        with source_line(op.where):
-            if override is not None:
-                given = override(op, *cotangents)
-            elif record.partials is not None:
-                assert cotangents[0] is not None
-                given = _elementwise_vjp(op, cotangents[0], needed)
-            elif record.vjp is not None:
-                given = record.vjp(op, cotangents)
-            else:
-                given = [None] * len(op.inputs)
-            if not isinstance(given, (list, tuple)):
-                given = [given]
-            if len(given) != len(op.inputs):
-                raise ValueError(f"{op.type}: its derivative rule returned {len(given)} gradients for {len(op.inputs)} inputs of "
-                                 f"{op.name}{at(op.where)}")
-            return [_checked(op, i, g) if n else None for i, (g, n) in enumerate(zip(given, needed, strict=True))]
+        if rule is not None:
+            given = rule(op, *cotangents)
+        elif record.partials is not None:
+            assert cotangents[0] is not None
+            given = _elementwise_vjp(op, cotangents[0], needed)
+        elif record.vjp is not None:
+            given = record.vjp(op, cotangents)
+        else:
+            given = [None] * len(op.inputs)
+        if not isinstance(given, (list, tuple)):
+            given = [given]
+        if len(given) != len(op.inputs):
+            raise ValueError(f"{op.type}: its derivative rule returned {len(given)} gradients for {len(op.inputs)} "
+                             f"inputs of {op.name}{at(op.where)}")
+        return [_checked(op, i, g) if n else None for i, (g, n) in enumerate(zip(given, needed, strict=True))]
     finally:
         masking.active = before
 
 
-def _checked(op: Operation, index: int, given: Any) -> Tensor | None:
-    if given is None:
-        return None
+def _checked(op: Operation, index: int, given: Any) -> Tensor | IndexedSlices | None:
+    if given is None or isinstance(given, IndexedSlices):
+        return given
     tensor = op.inputs[index]
     gradient = as_tensor(given)
     if op.record.kind == "elementwise":
         gradient = sum_to(gradient, tensor)
     if not same_shape(gradient.spec.shape, tensor.spec.shape):
-        raise ValueError(f"{op.type}: its derivative rule returned shape {show_shape(gradient.shape)} for input {index} of "
-                         f"{op.name}, wanted {show_shape(tensor.shape)}{at(op.where)}")
+        raise ValueError(f"{op.type}: its derivative rule returned shape {show_shape(gradient.shape)} for input {index} "
+                         f"of {op.name}, wanted {show_shape(tensor.shape)}{at(op.where)}")
     if gradient.dtype != tensor.dtype:
         if gradient.dtype.kind not in "fc":
-            raise TypeError(f"{op.type}: its derivative rule returned {gradient.dtype} for input {index} of {op.name}, wanted "
-                            f"{tensor.dtype}{at(op.where)}")
+            raise TypeError(f"{op.type}: its derivative rule returned {gradient.dtype} for input {index} of {op.name}, "
+                            f"wanted {tensor.dtype}{at(op.where)}")
         gradient = cast_to(gradient, tensor.dtype)
     return gradient
 
 
 def refuse(op: Operation) -> GradientError:
     """The error for an op on the path that has no rule."""
-    return GradientError(f"no gradient is defined for operation {op.name!r} of type {op.type!r}{at(op.where)}; register one with "
-                         f"ng.RegisterGradient({op.type!r}), declare ng.NotDifferentiable({op.type!r}), or cut the path with "
-                         f"ng.stop_gradient")
+    return GradientError(f"no gradient is defined for operation {op.name!r} of type {op.type!r}{at(op.where)}; register "
+                         f"one with ng.RegisterGradient({op.type!r}), declare ng.NotDifferentiable({op.type!r}), or cut "
+                         f"the path with ng.stop_gradient")

@@ -221,11 +221,10 @@ class Fuser:
         return value if is_whole(self.accesses[value], value.shape) else self._copy(value)
 
     def _in_order(self, value: Value, shape: Shape) -> Value:
-        """`value`, or a copy of it when it is read many times over with a stride, which keeps loops from being vectorised."""
+        """`value`, or a copy of it when it is broadcast and read with a stride, which keeps loops from being vectorised."""
         strides = aligned(self.accesses[value], value.shape, shape).strides
         strided = bool(strides) and not (isinstance(strides[-1], int) and strides[-1] in (0, 1))
-        repeated = any(isinstance(s, int) and s == 0 for s in strides)
-        return self._copy(value) if strided and repeated else value
+        return self._copy(value) if strided and len(space_of(value.shape)) < len(space_of(shape)) else value
 
     def _own_outputs(self, outputs: Sequence[Value]) -> list[Value]:
         """For each output a value with a buffer of its own; the buffer's root is written by this program."""

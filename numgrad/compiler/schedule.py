@@ -150,7 +150,7 @@ class _Builder:
             known = self.refs.get(root)
             if known is not None:
                 return known
-            recipe = self.fuser.recipe(root)
+            recipe = self.fuser.recipe(root) if self.group.space else None
             if recipe is not None and root not in self.needed:
                 for part in recipe:
                     self._emit(part)

@@ -64,7 +64,7 @@ class Operation:
     """
 
     __slots__ = ("attrs", "control_inputs", "device", "dynamic", "graph", "inputs", "name", "number", "outputs",
-                 "record", "where")
+                 "override", "record", "where")
 
     def __init__(self, record: OpRecord, inputs: tuple[Tensor, ...], attrs: dict[str, Any], name: str, graph: Graph,
                  number: int, where: SourceLine | None) -> None:
@@ -73,6 +73,7 @@ class Operation:
         self.outputs: tuple[Tensor, ...] = ()
         self.control_inputs: tuple[Operation, ...] = ()
         self.device = ""
+        self.override: str | None = None
         self.dynamic = any(_has_size(value) for value in attrs.values()) if attrs else False
 
     @property
@@ -228,6 +229,7 @@ class Graph:
         self.sizes = ShapeEnv()
         self.lock = threading.RLock()
         self.captured: dict[int, tuple[Tensor, Tensor]] = {}
+        self.overrides: list[dict[str, str]] = []
         self._names: dict[str, int] = {}
         self._scope = ""
 
@@ -239,6 +241,30 @@ class Graph:
             yield self
         finally:
             state.graphs.pop()
+
+    @contextmanager
+    def gradient_override_map(self, overrides: dict[str, str]) -> Iterator[None]:
+        """Give operations of some types, made inside the ``with`` block, gradient rules of other names.
+
+        Parameters
+        ----------
+        overrides : dict of str to str
+            Op type -> name registered with `RegisterGradient`; looked up when a gradient is built. An inner map stands
+            in place of an outer one and the outer one is back afterwards.
+
+        Raises
+        ------
+        TypeError
+            Anything but a dict from strings to strings.
+        """
+        if not isinstance(overrides, dict) or not all(isinstance(x, str) for item in overrides.items() for x in item):
+            raise TypeError(f"gradient_override_map: got {overrides!r}, wanted a dict from op types to registered names"
+                            f"{at(user_line())}")
+        self.overrides.append({**(self.overrides[-1] if self.overrides else {}), **overrides})
+        try:
+            yield
+        finally:
+            self.overrides.pop()
 
     def unique_name(self, base: str) -> str:
         """`base` under the current name scope, with a number when it is taken."""
@@ -273,6 +299,8 @@ class Graph:
                     c for group in state.controls for c in group if c.graph is self)
             if state.devices:
                 operation.device = state.devices[-1]
+            if self.overrides:
+                operation.override = self.overrides[-1].get(record.name)
             self.operations.append(operation)
         return operation
 

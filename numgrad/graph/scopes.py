@@ -10,7 +10,7 @@ from numgrad.errors import GraphError, SourceLine, at, user_line
 from numgrad.graph.core import Graph, Operation, Tensor, current_graph, state
 from numgrad.graph.records import OpRecord
 
-__all__ = ["control_dependencies", "device", "name_scope", "recorder", "scope_in", "source_line"]
+__all__ = ["backward_of", "control_dependencies", "device", "name_scope", "recorder", "scope_in", "source_line"]
 
 
 @contextmanager
@@ -49,6 +49,23 @@ def scope_in(graph: Graph, name: str) -> Iterator[str]:
         yield graph._scope
     finally:
         graph._scope = before
+
+
+@contextmanager
+def backward_of(op: Operation, colocate: bool) -> Iterator[None]:
+    """Make operations as the backward part of `op`: under ``<its name>_grad/``, with its source line and device label."""
+    graph = op.graph
+    before, graph._scope = graph._scope, f"{graph._scope}{op.name}_grad/"
+    state.lines.append(op.where)
+    if colocate:
+        state.devices.append(op.device)
+    try:
+        yield
+    finally:
+        graph._scope = before
+        state.lines.pop()
+        if colocate:
+            state.devices.pop()
 
 
 @contextmanager

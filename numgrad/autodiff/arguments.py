@@ -1,0 +1,104 @@
+"""What users pass to `gradients`: made into tensors of one graph, and checked."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Sequence
+from typing import Any
+
+from numgrad.autodiff.slices import IndexedSlices
+from numgrad.errors import GraphError, ShapeError, at, user_line
+from numgrad.graph.core import Graph, Tensor, apply, as_tensor, current_graph
+from numgrad.ops.kinds import cast_to
+from numgrad.types import same_shape, show_shape
+
+__all__ = ["UnconnectedGradients", "common_graph", "cotangents_of", "sequence", "unconnected_of"]
+
+
+class UnconnectedGradients(enum.Enum):
+    """What `gradients` returns for an x that no y depends on: None, or zeros.
+
+    Examples
+    --------
+    >>> import numgrad as ng
+    >>> ng.UnconnectedGradients("zero") is ng.UnconnectedGradients.ZERO
+    True
+    """
+
+    NONE = "none"
+    ZERO = "zero"
+
+
+def sequence(value: Any, what: str) -> list[Any]:
+    if value is None:
+        if what == "stop_gradients":
+            return []
+        raise TypeError(f"gradients: {what} is None, wanted a tensor or a sequence of tensors{at(user_line())}")
+    if isinstance(value, dict):
+        raise TypeError(f"gradients: {what} is a dict, wanted a tensor or a list or tuple of tensors{at(user_line())}")
+    items = list(value) if isinstance(value, (list, tuple)) else [value]
+    for item in items:
+        if item is None or isinstance(item, (str, dict)) or (what != "ys" and isinstance(item, (list, tuple))):
+            raise TypeError(f"gradients: {what} holds {item!r}, wanted tensors{at(user_line())}")
+        if what == "stop_gradients" and not isinstance(item, Tensor):
+            raise TypeError(f"gradients: stop_gradients holds {item!r}, wanted tensors{at(user_line())}")
+    return items
+
+
+def common_graph(items: Sequence[Any]) -> Graph:
+    graph: Graph | None = None
+    for item in items:
+        if isinstance(item, Tensor) and item.graph is not None:
+            if graph is not None and item.graph is not graph:
+                raise GraphError(f"gradients: ys and xs are of two different graphs; all must be from the same graph"
+                                 f"{at(user_line())}")
+            graph = item.graph
+    graph = graph or current_graph()
+    if graph is None:
+        raise RuntimeError(f"gradients is not supported outside a graph; use ng.grad, ng.vjp or ng.GradientTape for eager "
+                           f"tensors{at(user_line())}")
+    return graph
+
+
+def unconnected_of(value: Any) -> UnconnectedGradients:
+    try:
+        return UnconnectedGradients(value)
+    except ValueError as error:
+        raise ValueError(f"Unknown value for unconnected_gradients: {value!r}; wanted 'none' or 'zero'"
+                         f"{at(user_line())}") from error
+
+
+def cotangents_of(grad_ys: Any, ys: Sequence[Tensor]) -> list[Tensor | IndexedSlices | None]:
+    given = [grad_ys]
+    if grad_ys is None or isinstance(grad_ys, (list, tuple)):
+        given = [None] * len(ys) if grad_ys is None else list(grad_ys)
+    if len(given) != len(ys):
+        raise ValueError(f"gradients: passed {len(given)} grad_ys for {len(ys)} ys{at(user_line())}")
+    return [check_cotangent(g, y, i) for i, (g, y) in enumerate(zip(given, ys, strict=True))]
+
+
+def check_cotangent(given: Any, y: Tensor, index: int) -> Tensor | IndexedSlices | None:
+    """A cotangent for y: ones for None, else `given` cast within y's kind of dtype; its shape must be y's."""
+    if isinstance(given, IndexedSlices):
+        if given.dense_shape is None:
+            given = IndexedSlices(given.values, given.indices, y.shape)
+        values = check_cotangent_dtype(given.values, y, index)
+        return IndexedSlices(apply("identity", values, op_name=f"grad_ys_{index}_values"),
+                             apply("identity", given.indices, op_name=f"grad_ys_{index}_indices"), given.dense_shape)
+    if given is None:
+        if y.dtype.kind == "c":
+            raise TypeError(f"gradients: y {index} ({y.name}) is {y.dtype}; complex ys must set grad_ys{at(user_line())}")
+        return apply("ones_like", y, op_name=f"grad_ys_{index}")
+    cotangent = check_cotangent_dtype(as_tensor(given), y, index)
+    if not same_shape(cotangent.spec.shape, y.spec.shape):
+        raise ShapeError(f"gradients: grad_ys[{index}] has shape {show_shape(cotangent.shape)}, wanted y's "
+                         f"{show_shape(y.shape)}{at(user_line())}")
+    return apply("identity", cotangent, op_name=f"grad_ys_{index}")
+
+
+def check_cotangent_dtype(cotangent: Tensor, y: Tensor, index: int) -> Tensor:
+    """A cotangent cast to y's dtype; TypeError when it is of another kind."""
+    fits = {"f": "fiu", "i": "fiu", "u": "fiu", "c": "c"}.get(y.dtype.kind, "")
+    if cotangent.dtype.kind not in fits:
+        raise TypeError(f"gradients: grad_ys[{index}] is {cotangent.dtype} for a y of {y.dtype}{at(user_line())}")
+    return cast_to(cotangent, y.dtype)
