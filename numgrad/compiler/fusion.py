@@ -265,8 +265,10 @@ class Fuser:
             for operand in current.node.inputs:
                 access = aligned(self.accesses[operand], operand.shape, current.shape)
                 root = access.root
-                inside = root in self.home and root in self.home[root].members
-                if inside and is_identity(access, space_of(current.shape)):
+                space = space_of(current.shape)
+                inside = (root in self.home and root in self.home[root].members
+                          and space_key(space_of(root.shape)) == space_key(space))
+                if inside and is_identity(access, space):
                     if root not in seen:
                         seen.add(root)
                         pending.append(root)

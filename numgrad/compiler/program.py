@@ -14,7 +14,6 @@ import numpy as np
 from numgrad.compiler.export import make_cfunc, make_lowlevel, make_njit
 from numgrad.compiler.lowering import Launch, kernels, lower_step, ptx_of
 from numgrad.compiler.memory import assign_slots, bytes_of
-from numgrad.compiler.nest import Nest
 from numgrad.compiler.plan import Context, Layout, Plan, Sizes
 from numgrad.compiler.rewrite import Value, lower
 from numgrad.compiler.schedule import schedule
@@ -177,7 +176,7 @@ class Program:
                                  f"wanted at least 0{at(user_line())}")
         for name, spec, axes, where in self._extrema:
             shape = [dim_value(d, values) for d in spec.shape]
-            if any(shape[a] == 0 for a in axes) and all(n for a, n in enumerate(shape) if a not in axes):
+            if any(shape[a] <= 0 for a in axes):
                 raise ShapeError(f"{name}: the axes {axes} of {spec.dtype}{tuple(shape)} have no elements, and {name} of "
                                  f"nothing has no value{at(where)}")
 

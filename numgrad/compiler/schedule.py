@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from numgrad.compiler.access import Access, aligned, contiguous_strides, is_identity, space_of
+from numgrad.compiler.access import Access, aligned, contiguous_strides, is_identity, space_key, space_of
 from numgrad.compiler.fusion import Fuser, Group, is_small_constant
 from numgrad.compiler.nest import Instruction, Nest, Reduction, Ref, Store, collapse
 from numgrad.compiler.rewrite import Lowered, Node, Value
@@ -150,7 +150,8 @@ class _Builder:
             known = self.refs.get(root)
             if known is not None:
                 return known
-            recipe = self.fuser.recipe(root) if self.group.space else None
+            same = space_key(space_of(root.shape)) == space_key(self.group.space)  # not so behind a reshape
+            recipe = self.fuser.recipe(root) if self.group.space and same else None
             if recipe is not None and root not in self.needed:
                 for part in recipe:
                     self._emit(part)
