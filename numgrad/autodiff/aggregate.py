@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 from numgrad.autodiff.slices import IndexedSlices, concatenate
 from numgrad.errors import at, user_line
 from numgrad.graph.core import Tensor, apply
+from numgrad.graph.scopes import device
 
 __all__ = ["AggregationMethod", "Facts", "Terms", "check_method", "choose"]
 
@@ -88,45 +90,52 @@ def check_method(method: Any) -> int:
 class _AllTerms:
     """Keeps the terms; sums them when asked, as one n-ary node or as a balanced tree."""
 
-    def __init__(self, tree: bool) -> None:
+    def __init__(self, tensor: Tensor, tree: bool) -> None:
         self.terms: list[Tensor] = []
-        self.tree = tree
+        self.tensor, self.tree = tensor, tree
 
     def add(self, term: Tensor) -> None:
         self.terms.append(term)
 
     def total(self) -> Tensor:
-        return add_tree(self.terms) if self.tree else add_n(self.terms)
+        return add_tree(self.terms, _sum_name(self.tensor, "tree")) if self.tree else add_n(self.terms)
 
 
 class _Running:
     """Adds every term as it comes."""
 
-    def __init__(self) -> None:
+    def __init__(self, tensor: Tensor) -> None:
         self.sum: Tensor | None = None
+        self.name = _sum_name(tensor, "accumulate")
 
     def add(self, term: Tensor) -> None:
-        self.sum = term if self.sum is None else apply("add", self.sum, term)
+        self.sum = term if self.sum is None else apply("add", self.sum, term, op_name=self.name)
 
     def total(self) -> Tensor:
         assert self.sum is not None
         return self.sum
 
 
-def make_sum(facts: Facts) -> _AllTerms | _Running:
-    """An empty sum of the kind that `choose` picks."""
+def _sum_name(tensor: Tensor, strategy: str) -> str:
+    """The name of a sum's operations: whose gradient it is, and how it is summed."""
+    return f"{tensor.op.name}_gradient_sum/{strategy}" if tensor.op is not None else strategy
+
+
+def make_sum(tensor: Tensor, facts: Facts) -> _AllTerms | _Running:
+    """An empty sum of a tensor's terms, of the kind that `choose` picks."""
     strategy = choose(facts)
-    return _Running() if strategy == "ACCUMULATE" else _AllTerms(strategy == "TREE")
+    return _Running(tensor) if strategy == "ACCUMULATE" else _AllTerms(tensor, strategy == "TREE")
 
 
 class Terms:
     """The cotangent terms of every tensor, dense and row-sparse, and their sums.
 
     Row-sparse terms alone are concatenated; with a dense one among them they are made dense and everything is one sum.
+    With `colocate` a sum takes the device label of the operation that made the tensor (n-ary sums their first term's).
     """
 
-    def __init__(self, pending: dict[Tensor, int], method: int) -> None:
-        self._pending, self._method = pending, method
+    def __init__(self, pending: dict[Tensor, int], method: int, colocate: bool) -> None:
+        self._pending, self._method, self._colocate = pending, method, colocate
         self._dense: dict[Tensor, _AllTerms | _Running] = {}
         self._rows: dict[Tensor, list[IndexedSlices]] = {}
         self._closed: dict[Tensor, Tensor | IndexedSlices] = {}
@@ -141,24 +150,30 @@ class Terms:
             known = all(isinstance(d, int) for d in sizes)
             size = math.prod(int(d) for d in sizes) * tensor.dtype.itemsize if known else None
             facts = Facts(self._pending.get(tensor, 1), size, tensor.dtype.kind in "fc", self._method)
-            self._dense[tensor] = make_sum(facts)
-        self._dense[tensor].add(term)
+            self._dense[tensor] = make_sum(tensor, facts)
+        with self._placed(tensor):
+            self._dense[tensor].add(term)
+
+    def _placed(self, tensor: Tensor) -> AbstractContextManager[None]:
+        return device(tensor.device) if self._colocate else nullcontext()
 
     def total(self, tensor: Tensor) -> Tensor | IndexedSlices | None:
         """The sum of a tensor's terms, made once; None when there are none."""
         if tensor not in self._closed:
             rows = self._rows.get(tensor, [])
-            if tensor in self._dense:
-                for term in rows:
-                    self._dense[tensor].add(term.to_dense())
-                self._closed[tensor] = self._dense[tensor].total()
-            elif rows:
-                self._closed[tensor] = concatenate(rows)
+            with self._placed(tensor):
+                if tensor in self._dense:
+                    for term in rows:
+                        self._dense[tensor].add(term.to_dense())
+                    self._closed[tensor] = self._dense[tensor].total()
+                elif rows:
+                    self._closed[tensor] = concatenate(rows)
         return self._closed.get(tensor)
 
 
 def add_n(terms: Sequence[Tensor]) -> Tensor:
-    """One n-ary sum, or one for each device label and one over those; a single term is returned as it is."""
+    """One n-ary sum, or one for each device label and one over those, each labelled as its first term; a single term is
+    returned as it is."""
     if len(terms) == 1:
         return terms[0]
     by_device: dict[str, list[Tensor]] = {}
@@ -166,13 +181,14 @@ def add_n(terms: Sequence[Tensor]) -> Tensor:
         by_device.setdefault(term.device, []).append(term)
     if len(by_device) > 1:
         terms = [add_n(by_device[label]) for label in sorted(by_device)]
-    return apply("add", *terms) if len(terms) == 2 else apply("add_n", *terms)
+    with device(terms[0].device):
+        return apply("add" if len(terms) == 2 else "add_n", *terms, op_name="add_n")
 
 
-def add_tree(terms: Sequence[Tensor]) -> Tensor:
+def add_tree(terms: Sequence[Tensor], name: str | None = None) -> Tensor:
     """Balanced pairwise sum."""
     level = list(terms)
     while len(level) > 1:
-        paired = [apply("add", a, b) for a, b in zip(level[::2], level[1::2], strict=False)]
+        paired = [apply("add", a, b, op_name=name) for a, b in zip(level[::2], level[1::2], strict=False)]
         level = paired + ([level[-1]] if len(level) % 2 else [])
     return level[0]

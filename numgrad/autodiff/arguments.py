@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from typing import Any
 
+from numgrad.autodiff.rules import require_shape
 from numgrad.autodiff.slices import IndexedSlices
-from numgrad.errors import GraphError, ShapeError, at, user_line
+from numgrad.errors import DtypeError, GraphError, at, user_line
 from numgrad.graph.core import Graph, Tensor, apply, as_tensor, current_graph
-from numgrad.ops.kinds import cast_to
-from numgrad.types import same_shape, show_shape
+from numgrad.graph.scopes import device
+from numgrad.ops.kinds import as_node, cast_to
 
-__all__ = ["UnconnectedGradients", "common_graph", "cotangents_of", "sequence", "unconnected_of"]
+__all__ = ["UnconnectedGradients", "common_graph", "cotangents_of", "nodes", "sequence", "unconnected_of"]
 
 
 class UnconnectedGradients(enum.Enum):
@@ -45,18 +47,42 @@ def sequence(value: Any, what: str) -> list[Any]:
     return items
 
 
-def common_graph(items: Sequence[Any]) -> Graph:
-    graph: Graph | None = None
+def nodes(graph: Graph, items: Sequence[Any], what: str) -> list[Tensor]:
+    """Each item as a node of `graph`: numbers and arrays as constants, row-sparse ys made dense."""
+    result = []
     for item in items:
-        if isinstance(item, Tensor) and item.graph is not None:
+        if isinstance(item, IndexedSlices) and what != "ys":
+            raise TypeError(f"gradients: {what} holds IndexedSlices; pass their .values, or .to_dense()"
+                            f"{at(user_line())}")
+        try:
+            result.append(as_node(graph, item))
+        except DtypeError as error:
+            raise TypeError(f"gradients: {what} holds {item!r}, wanted tensors{at(user_line())}") from error
+    return result
+
+
+def _leaves(value: Any) -> Iterator[Any]:
+    """What stands in lists and tuples, of any depth."""
+    if isinstance(value, (list, tuple)):
+        for item in value:
+            yield from _leaves(item)
+    else:
+        yield value
+
+
+def common_graph(*arguments: Any) -> Graph:
+    """The graph of all tensors among the arguments, else the current one; RuntimeError when there is none."""
+    graph: Graph | None = None
+    for item in _leaves(arguments):
+        if isinstance(item, (Tensor, IndexedSlices)) and item.graph is not None:
             if graph is not None and item.graph is not graph:
-                raise GraphError(f"gradients: ys and xs are of two different graphs; all must be from the same graph"
-                                 f"{at(user_line())}")
+                raise GraphError(f"gradients: ys, xs, grad_ys and stop_gradients are of two different graphs; all must "
+                                 f"be from the same graph{at(user_line())}")
             graph = item.graph
     graph = graph or current_graph()
     if graph is None:
-        raise RuntimeError(f"gradients is not supported outside a graph; use ng.grad, ng.vjp or ng.GradientTape for eager "
-                           f"tensors{at(user_line())}")
+        raise RuntimeError(f"gradients is not supported outside a graph; use ng.grad, ng.vjp or ng.GradientTape for "
+                           f"eager tensors{at(user_line())}")
     return graph
 
 
@@ -68,13 +94,18 @@ def unconnected_of(value: Any) -> UnconnectedGradients:
                          f"{at(user_line())}") from error
 
 
-def cotangents_of(grad_ys: Any, ys: Sequence[Tensor]) -> list[Tensor | IndexedSlices | None]:
+def cotangents_of(grad_ys: Any, ys: Sequence[Tensor], colocate: bool) -> list[Tensor | IndexedSlices | None]:
+    """One cotangent for each y, checked; made under the y's device label if `colocate`."""
     given = [grad_ys]
     if grad_ys is None or isinstance(grad_ys, (list, tuple)):
         given = [None] * len(ys) if grad_ys is None else list(grad_ys)
     if len(given) != len(ys):
         raise ValueError(f"gradients: passed {len(given)} grad_ys for {len(ys)} ys{at(user_line())}")
-    return [check_cotangent(g, y, i) for i, (g, y) in enumerate(zip(given, ys, strict=True))]
+    result = []
+    for i, (cotangent, y) in enumerate(zip(given, ys, strict=True)):
+        with device(y.device) if colocate else nullcontext():
+            result.append(check_cotangent(cotangent, y, i))
+    return result
 
 
 def check_cotangent(given: Any, y: Tensor, index: int) -> Tensor | IndexedSlices | None:
@@ -82,17 +113,21 @@ def check_cotangent(given: Any, y: Tensor, index: int) -> Tensor | IndexedSlices
     if isinstance(given, IndexedSlices):
         if given.dense_shape is None:
             given = IndexedSlices(given.values, given.indices, y.shape)
+        require_shape(given.dense_shape, y.spec.shape, f"gradients: grad_ys[{index}], IndexedSlices,")
         values = check_cotangent_dtype(given.values, y, index)
         return IndexedSlices(apply("identity", values, op_name=f"grad_ys_{index}_values"),
                              apply("identity", given.indices, op_name=f"grad_ys_{index}_indices"), given.dense_shape)
     if given is None:
         if y.dtype.kind == "c":
-            raise TypeError(f"gradients: y {index} ({y.name}) is {y.dtype}; complex ys must set grad_ys{at(user_line())}")
+            raise TypeError(f"gradients: y {index} ({y.name}) is {y.dtype}; complex ys must set grad_ys"
+                            f"{at(user_line())}")
         return apply("ones_like", y, op_name=f"grad_ys_{index}")
-    cotangent = check_cotangent_dtype(as_tensor(given), y, index)
-    if not same_shape(cotangent.spec.shape, y.spec.shape):
-        raise ShapeError(f"gradients: grad_ys[{index}] has shape {show_shape(cotangent.shape)}, wanted y's "
-                         f"{show_shape(y.shape)}{at(user_line())}")
+    try:
+        tensor = as_tensor(given)
+    except DtypeError as error:
+        raise TypeError(f"gradients: grad_ys[{index}] is {given!r}, wanted a tensor{at(user_line())}") from error
+    cotangent = check_cotangent_dtype(tensor, y, index)
+    require_shape(cotangent.spec.shape, y.spec.shape, f"gradients: grad_ys[{index}]")
     return apply("identity", cotangent, op_name=f"grad_ys_{index}")
 
 

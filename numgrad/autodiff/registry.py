@@ -22,7 +22,7 @@ def _enter(name: Any, rule: Rule | None, what: str) -> None:
         raise TypeError(f"{what}: the op type must be a string, got {name!r}{at(user_line())}")
     with _lock:
         known = OPS.get(name)
-        if name in _rules or (known is not None and known.differentiable):
+        if name in _rules or (known is not None and (known.differentiable or not known.smooth)):
             raise KeyError(f"{what}: a gradient for {name!r} is registered already{at(user_line())}")
         _rules[name] = rule
 
@@ -30,8 +30,8 @@ def _enter(name: Any, rule: Rule | None, what: str) -> None:
 class RegisterGradient:
     """Decorator that registers the gradient rule of an op type, or a rule for `Graph.gradient_override_map`.
 
-    The rule takes the operation and one cotangent for each of its outputs (None for outputs without one), and returns
-    one tensor, `IndexedSlices` or None for each input.
+    The rule takes the operation and one cotangent for each of its outputs (None for integer and bool outputs, zeros for
+    other outputs that nobody used), and returns one tensor, `IndexedSlices` or None for each input.
 
     Parameters
     ----------

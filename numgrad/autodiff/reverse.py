@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any
 
 from numgrad.autodiff.aggregate import Terms, check_method
-from numgrad.autodiff.arguments import UnconnectedGradients, common_graph, cotangents_of, sequence, unconnected_of
+from numgrad.autodiff.arguments import (
+    UnconnectedGradients,
+    common_graph,
+    cotangents_of,
+    nodes,
+    sequence,
+    unconnected_of,
+)
 from numgrad.autodiff.registry import rule_of
 from numgrad.autodiff.rules import pull, refuse
 from numgrad.autodiff.slices import IndexedSlices, dense, row_gradient
 from numgrad.graph.core import Operation, Tensor, apply
 from numgrad.graph.scopes import backward_of, control_dependencies, scope_in
 from numgrad.graph.walk import between
-from numgrad.ops.kinds import as_node
 from numgrad.types import is_trainable
 
 __all__ = ["build_gradients", "differentiate", "gradients"]
@@ -78,16 +85,15 @@ def gradients(ys: Any, xs: Any, grad_ys: Any = None, name: str = "gradients", ga
 def differentiate(ys: Any, xs: Any, grad_ys: Any, name: str | None, gate_gradients: Any, aggregation_method: int | None,
                   stop_gradients: Any, unconnected_gradients: Any, *, colocate: bool) -> list[Tensor | IndexedSlices | None]:
     """`gradients` with the choice whether gradient operations take the forward operations' device labels."""
-    y_list, x_list = sequence(ys, "ys"), sequence(xs, "xs")
-    graph = common_graph(y_list + x_list)
+    graph = common_graph(ys, xs, grad_ys, stop_gradients)
+    y_list, x_list, stop_list = sequence(ys, "ys"), sequence(xs, "xs"), sequence(stop_gradients, "stop_gradients")
     unconnected = unconnected_of(unconnected_gradients)
     method = check_method(aggregation_method)
     with graph.as_default(), graph.lock:
-        with scope_in(graph, "gradients" if name is None else name):
-            y_tensors = [as_node(graph, dense(y) if isinstance(y, IndexedSlices) else y) for y in y_list]
-            x_tensors = [as_node(graph, x) for x in x_list]
-            stops = [as_node(graph, s) for s in sequence(stop_gradients, "stop_gradients")]
-            cotangents = cotangents_of(grad_ys, y_tensors)
+        with nullcontext() if name == "" else scope_in(graph, "gradients" if name is None else name):
+            y_tensors, x_tensors = nodes(graph, y_list, "ys"), nodes(graph, x_list, "xs")
+            stops = nodes(graph, stop_list, "stop_gradients")
+            cotangents = cotangents_of(grad_ys, y_tensors, colocate)
             result = _sweep(y_tensors, x_tensors, cotangents, stops, method, bool(gate_gradients), colocate, rows=True)
         if unconnected is UnconnectedGradients.ZERO:
             result = [g if g is not None else apply("zeros_like", x) for g, x in zip(result, x_tensors, strict=True)]
@@ -107,14 +113,15 @@ def _sweep(ys: Sequence[Tensor], xs: Sequence[Tensor], cotangents: Sequence[Tens
            rows: bool) -> list[Tensor | IndexedSlices | None]:
     """Visit every operation between xs and ys once, backwards; `rows` keeps gradients of gathers row-sparse."""
     path, reached = between(ys, xs, lambda t: is_trainable(t.dtype), frozenset(s.op for s in stops if s.op is not None))
-    flowing = reached | {x for x in xs if is_trainable(x.dtype)}
-    terms = Terms(_pending(path, ys, flowing), method)
+    wanted = set(xs)
+    flowing = {t for t in reached | wanted if is_trainable(t.dtype)}
+    terms = Terms(_pending(path, ys, flowing), method, colocate)
     masked: set[Tensor] = set()
     for y, cotangent in zip(ys, cotangents, strict=True):
-        if cotangent is not None and y in flowing and is_trainable(y.dtype):
+        if cotangent is not None and (y in flowing or y in wanted):  # an integer y that is an x is its own gradient
             terms.add(y, cotangent)
     for op in reversed(path):
-        given = [terms.total(t) for t in op.outputs]
+        given = [terms.total(t) if is_trainable(t.dtype) else None for t in op.outputs]
         if all(g is None for g in given):
             continue
         is_masked = any(t in masked for t in op.outputs)
@@ -127,7 +134,7 @@ def _sweep(ys: Sequence[Tensor], xs: Sequence[Tensor], cotangents: Sequence[Tens
                 terms.add(tensor, term)
                 if is_masked or op.record.masks:
                     masked.add(tensor)
-    return [terms.total(x) if is_trainable(x.dtype) else None for x in xs]
+    return [terms.total(x) for x in xs]
 
 
 def _pulled(op: Operation, given: Sequence[Tensor | IndexedSlices | None], needed: Sequence[bool], masked: bool,
@@ -144,6 +151,9 @@ def _pulled(op: Operation, given: Sequence[Tensor | IndexedSlices | None], neede
         if op.type == "identity" and isinstance(given[0], IndexedSlices):
             return [given[0]]
     cotangents = [dense(g) if g is not None else None for g in given]
+    if user:
+        cotangents = [apply("zeros_like", t) if g is None and is_trainable(t.dtype) else g
+                      for g, t in zip(cotangents, op.outputs, strict=True)]
     if rows and not user and cotangents[0] is not None:
         sparse = row_gradient(op, cotangents[0])
         if sparse is not None:

@@ -6,12 +6,25 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from numgrad.autodiff.slices import IndexedSlices
-from numgrad.errors import GradientError, at
+from numgrad.errors import DtypeError, GradientError, ShapeError, SourceLine, at, user_line
 from numgrad.graph.core import Operation, Tensor, apply, as_tensor
 from numgrad.ops.kinds import cast_to, masking, times
-from numgrad.types import same_shape, same_size, show_shape
+from numgrad.types import Shape, Size, canonical_shape, same_shape, same_size, show_shape
 
-__all__ = ["pull", "refuse", "scaled", "sum_to"]
+__all__ = ["pull", "refuse", "require_shape", "scaled", "sum_to"]
+
+
+def require_shape(given: Shape, wanted: Shape, what: str, where: SourceLine | None = None) -> None:
+    """ShapeError unless a cotangent has the shape it needs; sizes that only a run can tell apart are taken as equal."""
+    given, wanted = canonical_shape(given), canonical_shape(wanted)
+    if same_shape(given, wanted):
+        return
+    fits = len(given) == len(wanted)
+    for a, b in zip(given, wanted, strict=False):
+        env = a.env if isinstance(a, Size) else b.env if isinstance(b, Size) else None
+        fits = fits and (same_size(a, b) or (env is not None and env.unify(a, b) is not None))
+    if not fits:
+        raise ShapeError(f"{what} has shape {show_shape(given)}, wanted {show_shape(wanted)}{at(where or user_line())}")
 
 
 def sum_to(cotangent: Tensor, like: Tensor) -> Tensor:
@@ -86,14 +99,17 @@ def _checked(op: Operation, index: int, given: Any) -> Tensor | IndexedSlices | 
     if given is None or isinstance(given, IndexedSlices):
         return given
     tensor = op.inputs[index]
-    gradient = as_tensor(given)
-    if op.record.kind == "elementwise":
+    try:
+        gradient = as_tensor(given)
+    except DtypeError as error:
+        raise TypeError(f"{op.type}: its derivative rule returned {given!r} for input {index} of {op.name}, wanted a "
+                        f"tensor, IndexedSlices or None{at(op.where)}") from error
+    if op.record.kind == "elementwise" and same_shape(gradient.spec.shape, op.outputs[0].spec.shape):
         gradient = sum_to(gradient, tensor)
-    if not same_shape(gradient.spec.shape, tensor.spec.shape):
-        raise ValueError(f"{op.type}: its derivative rule returned shape {show_shape(gradient.shape)} for input {index} "
-                         f"of {op.name}, wanted {show_shape(tensor.shape)}{at(op.where)}")
+    require_shape(gradient.spec.shape, tensor.spec.shape,
+                  f"{op.type}: the gradient that its derivative rule returned for input {index} of {op.name}", op.where)
     if gradient.dtype != tensor.dtype:
-        if gradient.dtype.kind not in "fc":
+        if gradient.dtype.kind not in ("fiuc" if tensor.dtype.kind == "c" else "fiu"):
             raise TypeError(f"{op.type}: its derivative rule returned {gradient.dtype} for input {index} of {op.name}, "
                             f"wanted {tensor.dtype}{at(op.where)}")
         gradient = cast_to(gradient, tensor.dtype)

@@ -89,6 +89,9 @@ class IndexedSlices:
         """The device label of the values."""
         return self.values.device
 
+    def __tensor__(self) -> Tensor:
+        return self.to_dense()
+
     def to_dense(self) -> Tensor:
         """The whole array; ShapeError without a dense shape, a warning when it is huge.
 

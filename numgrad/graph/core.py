@@ -383,7 +383,12 @@ def placeholder(dtype: Any, shape: Sequence[Dim | str | None] | None = None, nam
 
 
 def as_tensor(value: Any, dtype: Any = None) -> Tensor:
-    """`value` as a tensor: unchanged if it is one, else its NumPy value (an eager tensor)."""
+    """`value` as a tensor: unchanged if it is one, else its NumPy value (an eager tensor).
+
+    Objects with a method ``__tensor__`` (row-sparse gradients) say themselves which tensor they stand for.
+    """
+    if not isinstance(value, Tensor) and hasattr(type(value), "__tensor__"):
+        value = value.__tensor__()
     if isinstance(value, Tensor):
         if dtype is not None and value.dtype != dtype:
             return apply("cast", value, dtype=as_dtype(dtype))
@@ -406,7 +411,7 @@ def as_tensor(value: Any, dtype: Any = None) -> Tensor:
 
 
 def _holds_tensor(value: Any) -> bool:
-    return isinstance(value, (Tensor, Size)) or (
+    return isinstance(value, (Tensor, Size)) or hasattr(type(value), "__tensor__") or (
         isinstance(value, (list, tuple)) and any(_holds_tensor(v) for v in value))
 
 

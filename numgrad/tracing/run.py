@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from numgrad.errors import GraphError, at, user_line
-from numgrad.graph.core import Tensor
+from numgrad.graph.core import Tensor, as_tensor
 from numgrad.graph.run import evaluate
 from numgrad.tracing.nest import flatten, unflatten
 
@@ -49,6 +49,7 @@ def run(outputs: Any, feeds: Mapping[Tensor, Any] | None = None) -> Any:
     {'double': array([2., 6.]), 'square': array([1., 9.])}
     """
     leaves, structure = flatten(outputs)
+    leaves = [as_tensor(leaf) if hasattr(type(leaf), "__tensor__") else leaf for leaf in leaves]
     for leaf in leaves:
         if not isinstance(leaf, Tensor):
             raise GraphError(f"run: the outputs hold {leaf!r}, wanted tensors{at(user_line())}")
