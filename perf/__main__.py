@@ -1,4 +1,7 @@
-"""The command line: ``python -m perf`` measures, ``trace ROW`` makes a timeline, ``aggregate`` compares strategies."""
+"""The command line: ``python -m perf`` measures, ``trace ROW`` makes a timeline.
+
+``aggregate`` compares strategies of summing, and ``publish`` joins the latest results to perf/RESULTS.md.
+"""
 
 from __future__ import annotations
 
@@ -79,6 +82,11 @@ def main(arguments: list[str]) -> int:
         from perf import bench_aggregate
 
         return bench_aggregate.main(arguments[1:])
+    if arguments[:1] == ["publish"]:
+        print(
+            "written:", report.publish(Path(arguments[1]) if arguments[1:] else HERE / "results", HERE / "RESULTS.md")
+        )
+        return 0
     return _measure(arguments)
 
 

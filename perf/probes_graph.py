@@ -129,7 +129,7 @@ probe(
     name="graph",
     title="chain of n ops: trace, gradients and schedule, no kernels",
     sizes=(1_000, 25_000, 50_000, 100_000),
-    repeats=2,
+    repeats=1,
     wall=False,
     versions={"numgrad": _numgrad_graph, "jax": _jax_graph, "torch": _torch_graph, "autograd": _autograd_graph},
     notes={

@@ -17,7 +17,7 @@ import numpy as np
 
 from perf.row import LIBRARIES, PROBES, ROWS
 
-__all__ = ["machine", "markdown", "show_time", "write"]
+__all__ = ["machine", "markdown", "publish", "show_time", "write"]
 
 FACTS_SHOWN = (
     "import_s",
@@ -206,3 +206,10 @@ def write(folder: Path, facts: dict[str, Any], results: Sequence[dict[str, Any]]
     data.write_text(json.dumps({"machine": facts, "results": list(results)}, indent=1, default=str) + "\n")
     text.write_text(markdown(facts, results, command.strip()))
     return data, text
+
+
+def publish(folder: Path, target: Path) -> Path:
+    """Join results.md and, where it exists, aggregate.md into one file."""
+    parts = [folder / "results.md", folder / "aggregate.md"]
+    target.write_text("\n".join(part.read_text() for part in parts if part.exists()))
+    return target
