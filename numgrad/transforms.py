@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import functools
 import types
-from collections.abc import Callable, Iterable, Sequence
+import weakref
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
+
 from numgrad.autodiff.calls import cotangents_for, fresh, node, pull_back, push_along, scalar_result, tangents_for
-from numgrad.errors import at, user_line
-from numgrad.graph.core import Graph, Tensor, apply, current_graph
-from numgrad.graph.walk import ancestors
-from numgrad.tracing.function import Function
-from numgrad.tracing.nest import LEAF, Structure, arrange, flatten, leaf_paths, unflatten
+from numgrad.autodiff.split import Phases, split
+from numgrad.errors import DtypeError, ShapeError, at, user_line
+from numgrad.graph.core import Graph, Tensor, apply, as_tensor, current_graph, placeholder
+from numgrad.tracing.function import Function, in_graph
+from numgrad.tracing.nest import Structure, arrange, flatten, leaf_paths, unflatten
+from numgrad.tracing.trace import Variant
+from numgrad.types import is_trainable
 
 __all__ = ["grad", "hvp", "jvp", "linearize", "value_and_grad", "vjp"]
 
@@ -291,3 +296,178 @@ def _nodes(graph: Graph, result: Any) -> tuple[list[Tensor], Structure]:
 
 def _no_pickle(what: str) -> None:
     raise TypeError(f"{what} closes over its primals and cannot be pickled")
+
+
+class _Late:
+    """The second phase of one trace of `vjp` or `linearize`: late inputs in, derivatives out."""
+
+    def __init__(self, likes: list[Tensor], structure: Structure, late: list[Tensor | None], phases: Phases,
+                 out_structure: Structure) -> None:
+        self.likes, self.structure, self.late = likes, structure, late
+        self.phases, self.out_structure = phases, out_structure
+        self.variant: Variant | None = None
+
+    def program(self, inputs: list[Tensor], graph: Graph) -> Any:
+        """Early inputs, residuals and late inputs in; the derivatives out."""
+        if self.variant is None:
+            late = [t for t in self.late if t is not None]
+            self.variant = Variant(graph, [*inputs, *self.phases.stand_ins, *late], self.phases.outputs, self.out_structure)
+        return self.variant.program
+
+    def arrays(self, nest: Any, shapes: Sequence[tuple[int, ...]], what: str) -> list[np.ndarray[Any, Any]]:
+        """The late inputs' arrays of a user's nest, checked; None is zeros."""
+        result = []
+        for i, (value, like, late) in enumerate(zip(arrange(nest, self.structure, what), self.likes, self.late, strict=True)):
+            if late is None:
+                continue
+            array = np.zeros(shapes[i]) if value is None else np.asarray(value)
+            if array.shape != shapes[i]:
+                raise ShapeError(f"{what}: entry {i} has shape {array.shape}, wanted {shapes[i]}{at(user_line())}")
+            if array.dtype.kind not in "fiub" + like.dtype.kind:
+                raise DtypeError(f"{what}: entry {i} is {array.dtype}, wanted {like.dtype}{at(user_line())}")
+            result.append(np.asarray(array, dtype=like.dtype, order="C"))
+        return result
+
+
+class _TwoPhase:
+    """A function that is traced once, and split: its value and residuals at once, its derivative map when it is called."""
+
+    def __init__(self, f: Callable[..., Any], what: str) -> None:
+        self.f, self.what = f, what
+        self.late: weakref.WeakKeyDictionary[Graph, _Late] = weakref.WeakKeyDictionary()
+        self.first = _transform(f, what, lambda given: self._trace(given), (_no_pickle, (what,)), signature=False)
+
+    def _trace(self, primals: Any) -> Any:
+        chosen = Chosen(self.what, primals, range(len(primals)))
+        graph = chosen.graph
+        ys, structure = _nodes(graph, self.f(*chosen.args))
+        backwards = self.what == "vjp"
+        likes = ys if backwards else chosen.xs
+        late = [placeholder(t.dtype, t.spec.shape, "late") if is_trainable(t.dtype) else None for t in likes]
+        if backwards:
+            derivatives, nest = pull_back(graph, ys, chosen.xs, late, "vjp"), chosen.structure
+        else:
+            derivatives, nest = push_along(graph, ys, chosen.xs, late), structure
+        phases = split(graph, derivatives, [t for t in late if t is not None])
+        self.late[graph] = _Late(likes, structure if backwards else chosen.structure, late, phases, nest)
+        return unflatten(structure, ys), phases.residuals
+
+    def __call__(self, primals: tuple[Any, ...]) -> tuple[Any, Callable[[Any], Any]]:
+        variant, inputs, results = self.first.run_flat(primals)
+        later = self.late[variant.graph]
+        structure = variant.structure[2][0]
+        ys = results[:len(results) - len(later.phases.residuals)]
+        residuals = results[len(ys):]
+        eager = any(isinstance(leaf, Tensor) for leaf in flatten(primals)[0])
+        wrap = as_tensor if eager else np.asarray
+        like = ys if self.what == "vjp" else inputs
+        shapes = [a.shape for a in like]
+
+        def apply_map(nest: Any) -> Any:
+            arrays = later.arrays(nest, shapes, self.what)
+            found = later.program(variant.inputs, variant.graph)(*inputs, *residuals, *arrays)
+            return unflatten(later.out_structure, [wrap(a) for a in found])
+
+        return unflatten(structure, [wrap(y) for y in ys]), apply_map
+
+
+def vjp(f: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[[Any], tuple[Any, ...]]]:
+    """The value of a function, and the map that pulls a cotangent of it back to the arguments.
+
+    Parameters
+    ----------
+    f : callable
+    *primals
+        Its arguments; nests of floating or complex arrays.
+
+    Returns
+    -------
+    tuple
+        ``(y, pull)``. ``pull(cotangent)`` takes the structure and shapes of y (None entries are zeros) and gives a tuple with one
+        entry for each argument. The forward values are computed once, whatever the number of pulls.
+
+    Raises
+    ------
+    ValueError, TypeError
+        A cotangent does not have y's structure, shape or kind; a primal is an integer.
+
+    Notes
+    -----
+    ``pull(g) = J(x)^H g``. The trace is kept with `f`: pass the same function again rather than a new lambda.
+
+    Examples
+    --------
+    >>> import numpy as np, numgrad as ng
+    >>> y, pull = ng.vjp(np.sin, np.array([0.0, np.pi]))
+    >>> pull(np.array([2.0, 2.0]))
+    (array([ 2., -2.]),)
+    """
+    def in_the_graph(graph: Graph, chosen: Chosen) -> tuple[Any, Callable[[Any], Any]]:
+        ys, structure = _nodes(graph, f(*chosen.args))
+
+        def pull(cotangent: Any) -> tuple[Any, ...]:
+            with graph.as_default():
+                given = cotangents_for(graph, arrange(cotangent, structure, "vjp"), ys, "vjp")
+                return tuple(unflatten(chosen.structure, pull_back(graph, ys, chosen.xs, given, "vjp")))
+
+        return unflatten(structure, ys), pull
+
+    y, apply_map = _two_phase("vjp", f, primals, in_the_graph)
+    return y, lambda cotangent: tuple(apply_map(cotangent))
+
+
+def linearize(f: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[..., Any]]:
+    """The value of a function, and the linear map that pushes tangents of the arguments to it.
+
+    Parameters
+    ----------
+    f : callable
+    *primals
+        Its arguments; nests of floating or complex arrays.
+
+    Returns
+    -------
+    tuple
+        ``(y, push)``. ``push(*tangents)`` takes one tangent for each argument and gives the tangent of y. The values at which
+        `f` is linearised are computed once, whatever the number of pushes.
+
+    Raises
+    ------
+    ValueError, TypeError
+        A tangent does not have its primal's structure, shape or kind; a primal is an integer.
+
+    Notes
+    -----
+    ``push(v) = J(x) v``. The trace is kept with `f`: pass the same function again rather than a new lambda.
+
+    Examples
+    --------
+    >>> import numpy as np, numgrad as ng
+    >>> y, push = ng.linearize(lambda x: x * x, np.array([1.0, 2.0]))
+    >>> push(np.array([1.0, 10.0]))
+    array([ 2., 40.])
+    """
+    def in_the_graph(graph: Graph, chosen: Chosen) -> tuple[Any, Callable[[Any], Any]]:
+        ys, structure = _nodes(graph, f(*chosen.args))
+
+        def push(tangents: Any) -> Any:
+            with graph.as_default():
+                given = tangents_for(graph, arrange(list(tangents), chosen.structure, "linearize"), chosen.xs, "linearize",
+                                     chosen.names)
+                return unflatten(structure, push_along(graph, ys, chosen.xs, given))
+
+        return unflatten(structure, ys), push
+
+    y, apply_map = _two_phase("linearize", f, primals, in_the_graph)
+    return y, lambda *tangents: apply_map(list(tangents))
+
+
+def _two_phase(what: str, f: Callable[..., Any], primals: tuple[Any, ...],
+               in_the_graph: Callable[[Graph, Chosen], tuple[Any, Callable[[Any], Any]]]) -> tuple[Any, Callable[[Any], Any]]:
+    leaves = flatten(primals)[0]
+    if not in_graph(leaves):
+        return _kept(f, what, lambda: _TwoPhase(f, what))(primals)  # type: ignore[no-any-return]
+    graph = next((t.graph for t in leaves if isinstance(t, Tensor) and t.graph is not None), None) or current_graph()
+    assert graph is not None
+    with graph.as_default():
+        return in_the_graph(graph, Chosen(what, primals, range(len(primals))))

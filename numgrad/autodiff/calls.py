@@ -10,7 +10,8 @@ import numpy as np
 from numgrad.autodiff.forward import pushforward
 from numgrad.autodiff.reverse import build_gradients
 from numgrad.errors import DtypeError, ShapeError, at, user_line
-from numgrad.graph.core import Graph, Tensor, WeakTensor, apply, as_tensor, scope_in, weaken
+from numgrad.graph.core import Graph, Tensor, WeakTensor, apply, as_tensor, weaken
+from numgrad.graph.scopes import scope_in
 from numgrad.ops.kinds import cast_to
 from numgrad.types import is_trainable, same_shape, show_shape
 

@@ -14,12 +14,12 @@ from typing import Any, overload
 import numpy as np
 
 from numgrad.errors import GraphError, at, user_line
-from numgrad.graph.core import Graph, Tensor, TracedValueError, _state, as_tensor
-from numgrad.tracing.nest import LEAF, Structure, flatten, leaf_paths, unflatten
+from numgrad.graph.core import Graph, Tensor, TracedValueError, state, as_tensor
+from numgrad.tracing.nest import assembler, flatten, leaf_paths, Structure, unflatten
 from numgrad.tracing.trace import Argument, Static, Variant, call_array, describe, numbers_behind, result_tensors, trace
 from numgrad.types import Size
 
-__all__ = ["Function", "function"]
+__all__ = ["Function", "function", "in_graph"]
 
 _SHAPES_KEPT = 4096
 _functions: weakref.WeakSet[Function] = weakref.WeakSet()
@@ -79,11 +79,11 @@ class Function:
 
     # -- calling
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
-        fast, single = self._fast
-        if fast is not None and not kwargs and not _state.graphs:
+        fast, assemble = self._fast
+        if fast is not None and not kwargs and not state.graphs:
             found = fast(*args)
             if found is not None:
-                return found[0] if single else found
+                return assemble(found)
         return self._call(args, kwargs)
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:
@@ -91,24 +91,31 @@ class Function:
 
     def _call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         leaves, structure = self._flatten(args, kwargs)
-        if _state.graphs or any(isinstance(x, Size) or (isinstance(x, Tensor) and x._value is None) for x in leaves):
+        if in_graph(leaves):
             return self._inline(leaves, structure)
-        arguments = self._describe(leaves, structure)
-        key, arguments = self._key(structure, arguments)
-        shapes = _shapes(arguments)
+        variant, arrays = self._served(leaves, structure)
+        program = variant.program
+        results = program(*arrays)
+        out = variant.structure
+        if any(isinstance(x, Tensor) for x in leaves):
+            return unflatten(out, [as_tensor(r) for r in results])
+        plain = not kwargs and len(args) == len(arrays) and all(type(a) is np.ndarray for a in args)
+        if plain and program.fast is not None:
+            self._fast = (program.fast, assembler(out))
+        return unflatten(out, results)
+
+    def run_flat(self, *args: Any) -> tuple[Variant, list[np.ndarray[Any, Any]], list[np.ndarray[Any, Any]]]:
+        """The trace that serves these arguments outside of any graph, its inputs' arrays and its outputs' arrays."""
+        variant, arrays = self._served(*self._flatten(args, {}))
+        return variant, arrays, list(variant.program(*arrays))
+
+    def _served(self, leaves: Sequence[Any], structure: Structure) -> tuple[Variant, list[np.ndarray[Any, Any]]]:
+        key, arguments = self._key(structure, self._describe(leaves, structure))
         entry = self._entries.get(key)
-        variant = entry.find(shapes) if entry is not None else None
+        variant = entry.find(_shapes(arguments)) if entry is not None else None
         if variant is None:
             variant, arguments = self._trace(structure, arguments)
-        program = variant.program
-        results = program([call_array(a) for a in arguments if a.kind != "static"])
-        if any(isinstance(x, Tensor) for x in leaves):
-            return unflatten(variant.structure, [as_tensor(r) for r in results])
-        out = variant.structure
-        plain = all(type(a) is np.ndarray for a in args) and not kwargs and len(args) == len(arguments)
-        if plain and (out is LEAF or out == LEAF or (out[0] is tuple and all(child == LEAF for child in out[2]))):
-            self._fast = (program.fast, out == LEAF)
-        return unflatten(out, results)
+        return variant, [call_array(a) for a in arguments if a.kind != "static"]
 
     def _flatten(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[list[Any], Structure]:
         if kwargs and self._signature is not None:
@@ -220,7 +227,7 @@ class Function:
         values = [x.value if isinstance(x, Static) else
                   as_tensor(x) if isinstance(x, (np.ndarray, np.generic, list)) else x for x in leaves]
         args, kwargs = unflatten(structure, values)
-        if graph is None or (_state.graphs and _state.graphs[-1] is graph):
+        if graph is None or (state.graphs and state.graphs[-1] is graph):
             tensors, out = result_tensors(self.__wrapped__(*args, **kwargs), None, self.__wrapped__)
         else:
             with graph.as_default():
@@ -234,7 +241,7 @@ class Function:
         self._entries: dict[Any, _Entry] = {}
         self._looked_at: dict[Any, frozenset[int]] = {}
         self._latest: Variant | None = None
-        self._fast: tuple[Any, bool] = (None, False)
+        self._fast: tuple[Any, Any] = (None, None)
         self.trace_count = 0
 
     @property
@@ -289,6 +296,12 @@ class Function:
         if found is self:
             return self.__qualname__
         return Function, (self.__wrapped__, tuple(self._static_numbers), tuple(self._static_names))
+
+
+def in_graph(values: Iterable[Any]) -> bool:
+    """Whether a call with these leaves adds to a graph: one is being built, or a value belongs to one."""
+    return bool(state.graphs) or any(
+        isinstance(x, Size) or (isinstance(x, Tensor) and x.op is not None and x._value is None) for x in values)
 
 
 def _is_leaf(value: Any) -> bool:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import operator
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-__all__ = ["LEAF", "Structure", "arrange", "flatten", "leaf_paths", "map_leaves", "unflatten"]
+__all__ = ["LEAF", "Structure", "arrange", "assembler", "flatten", "leaf_paths", "map_leaves", "unflatten"]
 
 # A structure is data: LEAF, or (type, what else is needed to rebuild it, the structures inside). Tuples hash and compare natively,
 # so that a structure is a cache key as it stands.
@@ -138,3 +139,28 @@ def leaf_paths(structure: Structure, prefix: str = "") -> list[str]:
     else:
         steps = [f".{name}" for name in extra]
     return [path for step, child in zip(steps, children, strict=True) for path in leaf_paths(child, prefix + step)]
+
+
+def assembler(structure: Structure) -> Callable[[tuple[Any, ...]], Any]:
+    """A function that puts a tuple of leaves together as `structure`, as fast as Python allows."""
+    if structure == LEAF:
+        return operator.itemgetter(0)
+    if structure[0] is tuple and all(child == LEAF for child in structure[2]):
+        return tuple
+    text = _assembly(structure, iter(range(1 << 30)))
+    if text is None:
+        return lambda leaves: unflatten(structure, leaves)
+    return eval(f"lambda v: {text}", {"__builtins__": {}})  # type: ignore[no-any-return]
+
+
+def _assembly(structure: Structure, numbers: Iterator[int]) -> str | None:
+    """The expression that builds a nest of tuples and lists from the leaves ``v``; None for other containers."""
+    if structure == LEAF:
+        return f"v[{next(numbers)}]"
+    if structure[0] not in (tuple, list):
+        return None
+    children = [_assembly(child, numbers) for child in structure[2]]
+    if any(child is None for child in children):
+        return None
+    inside = ", ".join(str(child) for child in children)
+    return f"[{inside}]" if structure[0] is list else f"({inside}{',' if len(children) == 1 else ''})"

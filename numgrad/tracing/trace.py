@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from numgrad.compiler.program import compile_program
 from numgrad.errors import DtypeError, GraphError, ShapeError, at, user_line
 from numgrad.graph.core import Graph, Tensor, TracedValueError, apply, as_tensor, placeholder, weaken
 from numgrad.graph.run import evaluate
 from numgrad.graph.walk import ancestors
 from numgrad.tracing.nest import Structure, flatten, unflatten
-from numgrad.types import Guard, Size, as_dtype, dim_key
+from numgrad.types import Guard, as_dtype, dim_key, lone_symbol
 
 __all__ = ["Argument", "Static", "Variant", "describe", "numbers_behind", "result_tensors", "trace"]
 
@@ -113,7 +115,7 @@ class Variant:
 
     def __init__(self, graph: Graph, inputs: list[Tensor], outputs: list[Tensor], structure: Structure) -> None:
         self.graph, self.inputs, self.outputs, self.structure = graph, inputs, outputs, structure
-        self._symbols = [[dim.terms[0][0][0] for dim in t.shape if isinstance(dim, Size)] for t in inputs]
+        self._symbols = [[lone_symbol(dim) for dim in t.shape] for t in inputs]
         unique = {(dim_key(g.left), g.sign, dim_key(g.right)): g for g in graph.sizes.guards}
         self.guards: tuple[Guard, ...] = tuple(unique.values())
         self._lock = threading.Lock()
@@ -151,14 +153,16 @@ class Interpreted:
     def __init__(self, inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> None:
         self.inputs, self.outputs = list(inputs), list(outputs)
 
-    def __call__(self, arrays: Sequence[np.ndarray[Any, Any]]) -> list[np.ndarray[Any, Any]]:
+    def __call__(self, *arrays: np.ndarray[Any, Any]) -> list[np.ndarray[Any, Any]]:
         # views of the arguments and read-only constants become arrays of the caller's own
         return [np.array(a) for a in evaluate(self.outputs, dict(zip(self.inputs, arrays, strict=True)))]
 
 
 def make_program(inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> Any:
-    """The program of a trace."""
-    return Interpreted(inputs, outputs)
+    """The program of a trace: compiled, or interpreted where the user has switched Numba's compiler off."""
+    if os.environ.get("NUMBA_DISABLE_JIT", "0") not in ("", "0"):
+        return Interpreted(inputs, outputs)
+    return compile_program(inputs, outputs)
 
 
 def trace(function: Callable[..., Any], arguments: Sequence[Argument], structure: Structure, names: Sequence[str]) -> Variant:
