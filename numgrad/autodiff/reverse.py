@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from numgrad.autodiff.aggregate import Terms, check_method
@@ -23,7 +23,7 @@ from numgrad.graph.scopes import backward_of, control_dependencies, scope_in
 from numgrad.graph.walk import between
 from numgrad.types import is_trainable
 
-__all__ = ["build_gradients", "differentiate", "gradients"]
+__all__ = ["build_gradients", "differentiate", "gradients", "walk_back"]
 
 
 def gradients(ys: Any, xs: Any, grad_ys: Any = None, name: str = "gradients", gate_gradients: bool = False,
@@ -111,8 +111,20 @@ def build_gradients(ys: Sequence[Tensor], xs: Sequence[Tensor], cotangents: Sequ
 def _sweep(ys: Sequence[Tensor], xs: Sequence[Tensor], cotangents: Sequence[Tensor | IndexedSlices | None],
            stops: Sequence[Tensor], method: int, gate: bool, colocate: bool,
            rows: bool) -> list[Tensor | IndexedSlices | None]:
-    """Visit every operation between xs and ys once, backwards; `rows` keeps gradients of gathers row-sparse."""
+    """Differentiate along the operations between xs and ys."""
     path, reached = between(ys, xs, lambda t: is_trainable(t.dtype), frozenset(s.op for s in stops if s.op is not None))
+    return walk_back(path, reached, ys, xs, cotangents, method, lambda op: backward_of(op, colocate), gate=gate,
+                     colocate=colocate, rows=rows)
+
+
+def walk_back(path: Sequence[Any], reached: set[Tensor], ys: Sequence[Tensor], xs: Sequence[Tensor],
+              cotangents: Sequence[Tensor | IndexedSlices | None], method: int,
+              around: Callable[[Any], AbstractContextManager[Any]], *, gate: bool = False, colocate: bool = False,
+              rows: bool = True) -> list[Tensor | IndexedSlices | None]:
+    """Visit every operation of `path`, which is in order, once, backwards, each within ``around(operation)``.
+
+    `reached` are the tensors on the way from xs; `rows` keeps gradients of gathers row-sparse.
+    """
     wanted = set(xs)
     flowing = {t for t in reached | wanted if is_trainable(t.dtype)}
     terms = Terms(_pending(path, ys, flowing), method, colocate)
@@ -125,7 +137,7 @@ def _sweep(ys: Sequence[Tensor], xs: Sequence[Tensor], cotangents: Sequence[Tens
         if all(g is None for g in given):
             continue
         is_masked = any(t in masked for t in op.outputs)
-        with backward_of(op, colocate):
+        with around(op):
             pulled = _pulled(op, given, [t in flowing for t in op.inputs], is_masked, rows)
             if gate:
                 pulled = _gated(pulled)
@@ -148,7 +160,7 @@ def _pulled(op: Operation, given: Sequence[Tensor | IndexedSlices | None], neede
             if not op.record.smooth:  # declared to have no derivative: nothing flows
                 return [None] * len(op.inputs)
             raise refuse(op)
-        if op.type == "identity" and isinstance(given[0], IndexedSlices):
+        if op.type in ("identity", "positive") and isinstance(given[0], IndexedSlices):
             return [given[0]]
     cotangents = [dense(g) if g is not None else None for g in given]
     if user:
@@ -179,7 +191,7 @@ def _gated(terms: Sequence[Tensor | IndexedSlices | None]) -> list[Tensor | Inde
         return [waiting(t) for t in terms]
 
 
-def _pending(path: Sequence[Operation], ys: Sequence[Tensor], flowing: set[Tensor]) -> dict[Tensor, int]:
+def _pending(path: Sequence[Any], ys: Sequence[Tensor], flowing: set[Tensor]) -> dict[Tensor, int]:
     """How many terms each tensor's sum can get."""
     counts: dict[Tensor, int] = {}
     for y in ys:
