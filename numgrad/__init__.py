@@ -39,6 +39,7 @@ from numgrad.ops.statistics import *
 from numgrad.ops.triangles import *
 from numgrad.ops.trigonometric import *
 from numgrad.tracing.compiled import Compiled, compile
+from numgrad.tracing.custom import custom_gradient, grad_pass_through, recompute_grad
 from numgrad.tracing.function import function
 from numgrad.tracing.run import run
 from numgrad.transforms import *
