@@ -15,7 +15,7 @@ from numgrad.autodiff.split import Phases, split
 from numgrad.errors import DtypeError, ShapeError, at, user_line
 from numgrad.graph.core import Graph, Tensor, apply, as_tensor, current_graph, placeholder
 from numgrad.tracing.function import Function, in_graph
-from numgrad.tracing.nest import Structure, arrange, flatten, leaf_paths, unflatten
+from numgrad.nest import Structure, arrange, flatten, leaf_paths, unflatten
 from numgrad.tracing.trace import Variant
 from numgrad.types import is_trainable
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from numgrad.errors import DtypeError, ShapeError, at, user_line
 from numgrad.graph.core import Tensor
-from numgrad.tracing.nest import LEAF, arrange, flatten, leaf_paths, unflatten
+from numgrad.nest import LEAF, arrange, flatten, leaf_paths, unflatten
 
 __all__ = ["Layout", "Vector"]
 

@@ -11,7 +11,7 @@ from numgrad.compiler.program import Bound, Program, compile_program
 from numgrad.errors import GraphError, at, user_line
 from numgrad.graph.core import Graph, Tensor
 from numgrad.ops.kinds import as_node
-from numgrad.tracing.nest import LEAF, flatten, unflatten
+from numgrad.nest import LEAF, flatten, unflatten
 
 __all__ = ["Compiled", "compile"]
 

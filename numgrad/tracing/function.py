@@ -15,7 +15,7 @@ import numpy as np
 
 from numgrad.errors import GraphError, at, user_line
 from numgrad.graph.core import Graph, Tensor, TracedValueError, state, as_tensor
-from numgrad.tracing.nest import assembler, flatten, leaf_paths, Structure, unflatten
+from numgrad.nest import assembler, flatten, leaf_paths, Structure, unflatten
 from numgrad.tracing.trace import Argument, Static, Variant, call_array, describe, numbers_behind, result_tensors, trace
 from numgrad.types import Size
 

@@ -8,7 +8,7 @@ from typing import Any
 from numgrad.errors import GraphError, at, user_line
 from numgrad.graph.core import Tensor, as_tensor
 from numgrad.graph.run import evaluate
-from numgrad.tracing.nest import flatten, unflatten
+from numgrad.nest import flatten, unflatten
 
 __all__ = ["run"]
 

@@ -14,7 +14,7 @@ from numgrad.errors import DtypeError, GraphError, ShapeError, at, user_line
 from numgrad.graph.core import Graph, Tensor, TracedValueError, apply, as_tensor, placeholder, weaken
 from numgrad.graph.run import evaluate
 from numgrad.graph.walk import ancestors
-from numgrad.tracing.nest import Structure, flatten, unflatten
+from numgrad.nest import Structure, flatten, unflatten
 from numgrad.types import Guard, as_dtype, dim_key, lone_symbol
 
 __all__ = ["Argument", "Static", "Variant", "describe", "numbers_behind", "result_tensors", "trace"]
