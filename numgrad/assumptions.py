@@ -40,6 +40,7 @@ class ShapeEnv:
         self.symbols: list[Symbol] = []
         self.named: dict[str, Size] = {}
         self.guards: list[Guard] = []
+        self.counted: list[Symbol] = []
 
     def fresh(self, name: str | None = None, hint: int | None = None) -> Size:
         """A new unknown size; the same named size for a name used before."""
@@ -51,6 +52,13 @@ class ShapeEnv:
         if name is not None:
             self.named[name] = size
         return size
+
+    def count(self, size: Size, source: Any) -> None:
+        """Let a size take the value that the tensor `source` has when the program runs."""
+        symbol = lone_symbol(size)
+        assert symbol is not None
+        symbol.source = source
+        self.counted.append(symbol)
 
     def hint(self, dim: Dim) -> int | None:
         """The value of a size in the call being traced, or None."""

@@ -32,11 +32,12 @@ __all__ = [
 class Symbol:
     """An unknown size: a name for display, a value seen while tracing (`hint`), and what it was found equal to."""
 
-    __slots__ = ("bound", "env", "hint", "name", "number")
+    __slots__ = ("bound", "env", "hint", "name", "number", "source")
 
     def __init__(self, env: ShapeEnv, name: str | None, hint: int | None, number: int) -> None:
         self.env, self.name, self.hint, self.number = env, name, hint, number
         self.bound: Dim | None = None
+        self.source: Any = None  # the tensor whose value it takes, for a size that is found out while a program runs
 
     def __lt__(self, other: Any) -> bool:
         return _atom_key(self) < _atom_key(other)

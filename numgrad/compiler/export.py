@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from numgrad.compiler.plan import ALIGN, CHUNK_ELEMENTS
-from numgrad.errors import DtypeError, at, user_line
+from numgrad.compiler.tables import ALIGN, CHUNK_ELEMENTS
+from numgrad.errors import DtypeError, KernelError, at, user_line
 
 if TYPE_CHECKING:
     from numgrad.compiler.program import Program
@@ -17,7 +17,7 @@ __all__ = ["make_cfunc", "make_lowlevel", "make_njit", "njit_source"]
 
 def njit_source(program: Program) -> tuple[str, dict[str, Any]]:
     """The text of a function that runs the program step by step, and the arrays and kernels that it names."""
-    layout, sizes = program.layout, program.layout.sizes
+    layout, sizes = program.code.layout, program.code.layout.sizes
     scope: dict[str, Any] = {"np": np}
     names = [f"x{k}" for k in range(len(program.inputs))]
     lines: list[str] = []
@@ -50,7 +50,7 @@ def njit_source(program: Program) -> tuple[str, dict[str, Any]]:
     lines.append(f"sizes = np.empty({max(1, len(layout.size_nodes))}, np.int64)")
     lines += [f"sizes[{i}] = {size_text[index]}" for i, index in enumerate(layout.size_nodes)]
     lines.append("status = np.zeros(1, np.int64)")
-    for i, constant in enumerate(program.constants):
+    for i, constant in enumerate(program.code.constants):
         scope[f"c{i}"] = constant
     _steps(program, lines, scope, size_text)
     results = [f"o{i}" if shape else f"o{i}[0]" for i, (_, shape) in enumerate(program.output_specs)]
@@ -74,7 +74,7 @@ def _bind_size(lines: list[str], known: dict[Any, str], sizes: Any, text: str, d
 
 
 def _steps(program: Program, lines: list[str], scope: dict[str, Any], size_text: list[str]) -> None:
-    layout = program.layout
+    layout = program.code.layout
     for k, (launch, (_, entries)) in enumerate(zip(layout.launches, layout.rows, strict=True)):
         if layout.chunked[k] is not None:
             first, below = (size_text[i] for i in layout.chunked[k])
@@ -139,6 +139,8 @@ def make_njit(program: Program) -> Any:
     import numba
     from numba import types
 
+    if any(launch.bodies for launch in program.launches):
+        raise KernelError(f"njit: programs with loops or branches cannot be called from Numba code yet{at(user_line())}")
     for tensor in program.inputs:
         if tensor.dtype == np.float16:
             raise DtypeError(f"njit: Numba has no float16 on the CPU (input {tensor.name}){at(user_line())}")

@@ -11,7 +11,16 @@ from typing import Any
 
 import numpy as np
 
-from numgrad.compiler.access import Access, aligned, contiguous_strides, is_identity, is_whole, space_key, space_of, view_access
+from numgrad.compiler.access import (
+    Access,
+    aligned,
+    contiguous_strides,
+    is_identity,
+    is_whole,
+    space_key,
+    space_of,
+    view_access,
+)
 from numgrad.compiler.rewrite import REDUCTIONS, Lowered, Node, Value
 from numgrad.graph.records import OPS
 from numgrad.types import Shape, Spec, same_size, size_product
@@ -151,7 +160,7 @@ class Fuser:
 
     def _place_single(self, node: Node) -> None:
         record = node.record
-        if record.library is not None:
+        if record.library is not None or record.facts.get("bodies"):
             inputs = tuple([self._whole(v) for v in node.inputs])
             if inputs != node.inputs:
                 node.inputs = inputs

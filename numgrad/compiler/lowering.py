@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -66,11 +66,30 @@ class Launch:
     chunked: tuple[Dim, Dim] | None = None  # full reductions: first dimension, elements below it
     node: Node | None = None
     flops: Dim = 0
+    bodies: Sequence[Any] = ()  # of a loop or branch: the codes that it runs
 
 
-def lower_step(step: Nest | LibraryStep) -> list[Launch]:
-    """The kernel launches of one step; KernelError when a kernel is missing."""
-    return [_library(step.node)] if isinstance(step, LibraryStep) else _nest(step)
+def lower_step(step: Nest | LibraryStep, code_of: Callable[[Any], Any]) -> list[Launch]:
+    """The kernel launches of one step; KernelError when a kernel is missing. `code_of` compiles a loop's body."""
+    if isinstance(step, Nest):
+        return _nest(step)
+    return [_control(step.node, code_of) if step.node.record.facts.get("bodies") else _library(step.node)]
+
+
+def _control(node: Node, code_of: Callable[[Any], Any]) -> Launch:
+    """A loop or branch: a kernel that runs codes of its own."""
+    name, attrs = node.record.name, node.attrs
+    found = {"scan": ("body",), "while_loop": ("cond", "body"), "trip_count": ("cond", "body")}.get(name)
+    bodies = list(attrs["branches"]) if found is None else [attrs[k] for k in found]
+    kernel = {"trip_count": "while", "while_loop": "while"}.get(name, name)
+    codes = [code_of(body) for body in bodies]
+    address = kernels("control").address(kernel)
+    trips = attrs["length"] if name == "scan" else 100  # a guess, for the estimate of work alone
+    cost = sum((launch.cost for code in codes for launch in code.launches), 0) * trips
+    flops = sum((launch.flops for code in codes for launch in code.launches), 0) * trips
+    source = "".join(f"# in a {name}\n{launch.source}" for code in codes for launch in code.launches)
+    return Launch(address, f"ng_{kernel}", name, source, [], 1, cost, False, list(node.inputs), list(node.outputs), node.where,
+                  None, node, flops, codes)
 
 
 def _nest(nest: Nest) -> list[Launch]:

@@ -11,12 +11,11 @@ from typing import Any
 
 import numpy as np
 
+from numgrad.compiler.code import Code
 from numgrad.compiler.export import make_cfunc, make_lowlevel, make_njit
-from numgrad.compiler.lowering import Launch, kernels, lower_step, ptx_of
-from numgrad.compiler.memory import assign_slots, bytes_of
-from numgrad.compiler.plan import Context, Layout, Plan, Sizes
-from numgrad.compiler.rewrite import Value, lower
-from numgrad.compiler.schedule import schedule
+from numgrad.compiler.lowering import kernels, ptx_of
+from numgrad.compiler.memory import bytes_of
+from numgrad.compiler.plan import Context, Plan
 from numgrad.errors import DeviceError, DtypeError, GraphError, ShapeError, at, user_line
 from numgrad.graph.core import Graph, Tensor
 from numgrad.graph.run import bind_sizes, check_guards
@@ -70,50 +69,39 @@ class Program:
 
     def __init__(self, inputs: Sequence[Tensor], outputs: Sequence[Tensor], graph: Graph) -> None:
         self.inputs, self.outputs, self.graph = list(inputs), list(outputs), graph
-        lowered = lower(self.inputs, self.outputs, graph.sizes)
-        self.schedule = schedule(lowered)
-        self.launches: list[Launch] = []
         start = perf_counter()
-        for step in self.schedule.steps:
-            self.launches.extend(lower_step(step))
+        self.code = Code(self.inputs, self.outputs, graph.sizes)
+        self.launches, self.schedule = self.code.launches, self.code.schedule
         self.build_seconds = perf_counter() - start
         self.input_dtypes = [as_dtype(t.dtype) for t in self.inputs]
         self.output_specs = [(as_dtype(t.dtype), canonical_shape(t.shape)) for t in self.outputs]
-        self.constants: list[np.ndarray[Any, Any]] = []
-        self.layout = self._make_layout()
+        self._counts = self._count_programs()
         self._require_known_sizes()
         self._computed_sizes, self._extrema = self._find_checks()
         self._plans: OrderedDict[Any, Plan] = OrderedDict()
         self._lock = threading.Lock()
         self._last: Any = None
 
-    def _make_layout(self) -> Layout:
-        places: dict[Value, tuple[str, int]] = {v: ("input", i) for i, v in enumerate(self.schedule.inputs)}
-        size_nodes = []
-        for node in self.schedule.lowered.nodes:
-            if node.record.name == "constant":
-                self.constants.append(np.ascontiguousarray(node.attrs["value"]))
-                places[node.outputs[0]] = ("constant", len(self.constants) - 1)
-            elif node.record.name == "size":
-                places[node.outputs[0]] = ("size", len(size_nodes))
-                size_nodes.append(node.attrs["value"])
-        for i, value in enumerate(self.schedule.outputs):
-            places[value] = ("output", i)
-        roots = self.schedule.roots
-        reads = [[roots.get(value, value) for value in x.reads] for x in self.launches]  # a view keeps its buffer alive
-        slots = assign_slots(reads, [x.writes for x in self.launches], set(places))
+    def _count_programs(self) -> list[tuple[Any, Program]]:
+        """For each size that is found out while running (the trips of a loop): its symbol, and a program that counts."""
+        needed = {symbol for dim in self._all_sizes() if isinstance(dim, Size) for symbol in dim.symbols()}
+        return [(symbol, Program(self.inputs, [symbol.source], self.graph))
+                for symbol in self.graph.sizes.counted if symbol in needed]
 
-        def place(value: Value) -> tuple[str, int]:
-            root = roots.get(value, value)
-            found = places.get(root)
-            return found if found is not None else ("arena", slots.of[root])
-
-        return Layout(self.launches, Sizes(self.graph.sizes.symbols), place, slots.sizes, size_nodes)
+    def _all_sizes(self) -> list[Dim]:
+        """Every size that the program or a body in it needs."""
+        codes, found = [self.code], [d for _, shape in self.output_specs for d in shape]
+        while codes:
+            code = codes.pop()
+            found.extend(code.layout.sizes.expressions)
+            codes.extend(body for launch in code.launches for body in launch.bodies)
+        return found
 
     def _require_known_sizes(self) -> None:
         """GraphError for a size that no input tells."""
         known = {lone_symbol(d) for t in self.inputs for s in (t.shape, canonical_shape(t.shape)) for d in s}
-        for dim in [*self.layout.sizes.expressions, *(d for _, shape in self.output_specs for d in shape)]:
+        known.update(symbol for symbol, _ in self._counts)
+        for dim in self._all_sizes():
             for symbol in dim.symbols() if isinstance(dim, Size) else ():
                 if symbol not in known:
                     raise GraphError(f"compile: the size {symbol} is needed, but it is the size of no input's axis"
@@ -123,7 +111,7 @@ class Program:
         """What every new tuple of sizes is tried on: sizes that could be negative, and reductions that need an element."""
         computed: dict[Any, tuple[Dim, Any]] = {}
         extrema: dict[Any, tuple[str, Spec, tuple[int, ...], Any]] = {}
-        for launch in self.launches:
+        for launch in self.code.all_launches():
             for value in launch.writes:
                 for dim in value.shape:
                     if isinstance(dim, Size) and lone_symbol(dim) is None:
@@ -137,27 +125,28 @@ class Program:
     # -- plans
     def plan_for(self, shapes: tuple[tuple[int, ...], ...], arrays: Sequence[Any]) -> Plan:
         """The plan for arrays of these shapes: remembered, or made (which compiles nothing)."""
+        counts = [(symbol, int(program(*arrays)[0])) for symbol, program in self._counts]
+        key = (shapes, *(n for _, n in counts))
         with self._lock:
-            plan = self._plans.get(shapes)
+            plan = self._plans.get(key)
             if plan is not None:
-                self._plans.move_to_end(shapes)
+                self._plans.move_to_end(key)
                 return plan
-        values = self._sizes_of(arrays)
+        values = self._sizes_of(arrays, counts)
         self._check_sizes(values)
         specs = [(d, tuple(dim_value(x, values) for x in s)) for d, s in self.output_specs]
         tools = _get_tools()
-        addresses = [tools.data_address(c) for c in self.constants]
-        plan = Plan(self.layout, [values[s] for s in self.graph.sizes.symbols],
-                    [*self.input_dtypes, *(d for d, _ in specs)], addresses, specs, shapes, tools)
+        plan = Plan(self.code, [values[s] for s in self.graph.sizes.symbols],
+                    [*self.input_dtypes, *(d for d, _ in specs)], specs, shapes, tools)
         with self._lock:
-            self._plans[shapes] = plan
+            self._plans[key] = plan
             while len(self._plans) > PLANS_KEPT:
                 self._plans.popitem(last=False)
         return plan
 
-    def _sizes_of(self, arrays: Sequence[Any]) -> dict[Any, int]:
+    def _sizes_of(self, arrays: Sequence[Any], counts: Sequence[tuple[Any, int]]) -> dict[Any, int]:
         """The values of the unknown sizes, also of those that others were found equal to; the rest of the graph's are 0."""
-        values = bind_sizes(self.inputs, arrays)
+        values = bind_sizes(self.inputs, arrays) | dict(counts)
         for symbol, size in list(values.items()):
             other = lone_symbol(symbol.bound)
             while other is not None:

@@ -180,11 +180,19 @@ class Lowered:
     # -- from graphs
     def add_graph(self, outputs: Sequence[Tensor], known: dict[Tensor, Value]) -> list[Value]:
         """Lower what `outputs` depend on, given the values of some tensors."""
-        for op in ancestors(outputs, stop=lambda t: t in known):
+        order = ancestors(outputs, stop=lambda t: t in known)
+        # A loop that keeps more of what it computes serves the loop that it was made from, too.
+        extended = {op.attrs["extends"]: op for op in order if op.attrs.get("extends") is not None}
+        for op in order:
             if all(t in known for t in op.outputs):
                 continue
-            for tensor, value in zip(op.outputs, self._lower_op(op, known), strict=True):
+            wider = op
+            while wider in extended:
+                wider = extended[wider]
+            for tensor, value in zip(wider.outputs, self._lower_op(wider, known), strict=True):
                 known[tensor] = value
+            for tensor, same in zip(op.outputs, wider.outputs, strict=False):
+                known[tensor] = known[same]
         return [known[t] if t.op is not None else self.constant(np.ascontiguousarray(t.numpy())) for t in outputs]
 
     def _lower_op(self, op: Operation, known: dict[Tensor, Value]) -> Sequence[Value]:

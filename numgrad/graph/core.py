@@ -229,6 +229,8 @@ class Graph:
         self.sizes = ShapeEnv()
         self.lock = threading.RLock()
         self.captured: dict[int, tuple[Tensor, Tensor]] = {}
+        self.outer: Graph | None = None  # for the body of a loop or branch: the graph that it stands in
+        self.reached: dict[Tensor, Tensor] = {}  # tensors of outer graphs that it reads, and the inputs that carry them
         self.overrides: list[dict[str, str]] = []
         self._names: dict[str, int] = {}
         self._scope = ""
@@ -311,7 +313,9 @@ class Graph:
         return self.add(OPS["constant"], (), {"value": value}, (Spec(value.dtype, value.shape),), name).outputs[0]
 
     def capture(self, tensor: Tensor) -> Tensor:
-        """The node that stands for an eager tensor in this graph (one for each eager tensor)."""
+        """The node that stands for an eager tensor, or for one of an outer graph, in this graph; one for each."""
+        if tensor._value is None:
+            return self._reach(tensor)
         found = self.captured.get(id(tensor))
         if found is None:
             assert tensor._value is not None
@@ -320,6 +324,25 @@ class Graph:
                 weaken(found[1])
             self.captured[id(tensor)] = found
         return found[1]
+
+    def _reach(self, tensor: Tensor) -> Tensor:
+        assert tensor.op is not None
+        if tensor.op.graph is self:
+            return tensor
+        found = self.reached.get(tensor)
+        if found is None:
+            assert self.outer is not None
+            self.outer.capture(tensor)  # through the graphs between
+            found = self.add(OPS["placeholder"], (), {}, (tensor.spec,), "captured").outputs[0]
+            self.reached[tensor] = found
+        return found
+
+    def within(self, graph: Graph) -> bool:
+        """Whether this graph is `graph` or the body of a loop or branch in it."""
+        inner: Graph | None = self
+        while inner is not None and inner is not graph:
+            inner = inner.outer
+        return inner is graph
 
     def __repr__(self) -> str:
         return f"<numgrad.Graph with {len(self.operations)} operations>"
@@ -441,17 +464,18 @@ def _resolve_value(value: Any, values: Any) -> Any:
 
 
 def _graph_of(inputs: Sequence[Tensor], name: str) -> Graph | None:
+    current = state.graphs[-1] if state.graphs else None
     graph = None
     for tensor in inputs:
         if tensor.op is not None and tensor._value is None:
             own = tensor.op.graph
-            if graph is None:
+            if graph is None or own is graph:
                 graph = own
-            elif own is not graph:
+            elif current is None or not (current.within(own) and current.within(graph)):
                 raise GraphError(f"{name}: inputs are of two different graphs; all must be from the same graph"
                                  f"{at(user_line())}")
-    if graph is None and state.graphs:
-        graph = state.graphs[-1]
+    if graph is None or (current is not None and current is not graph and current.within(graph)):
+        return current
     return graph
 
 
@@ -465,7 +489,7 @@ def apply_all(name: str, *inputs: Tensor, op_name: str | None = None, **attrs: A
     graph = _graph_of(inputs, name)
     specs = record.infer([t.spec for t in inputs], attrs)
     if graph is not None:
-        nodes = tuple([t if t._value is None else graph.capture(t) for t in inputs])
+        nodes = tuple([t if t._value is None and t.op.graph is graph else graph.capture(t) for t in inputs])
         return graph.add(record, nodes, attrs, specs, op_name).outputs
     if any(_has_size(value) for value in attrs.values()):
         raise GraphError(f"{name}: a size that is known only when a program runs was used outside its graph"

@@ -69,6 +69,12 @@ def evaluate(outputs: Sequence[Tensor], feeds: Mapping[Tensor, Any]) -> list[np.
         values[tensor] = array
     sizes = bind_sizes([t for t in values if t.op is not None and t.op.type == "placeholder"],
                        [v for t, v in values.items() if t.op is not None and t.op.type == "placeholder"])
+    return evaluate_with(outputs, values, sizes)
+
+
+def evaluate_with(outputs: Sequence[Tensor], values: dict[Tensor, Any],
+                  sizes: dict[Any, int]) -> list[np.ndarray[Any, Any]]:
+    """The values of `outputs` from those of other tensors and of the unknown sizes; both mappings are filled in further."""
     order = ancestors(outputs, stop=lambda t: t in values)
     if order:
         check_guards(order[0].graph, sizes)
@@ -88,15 +94,21 @@ def evaluate(outputs: Sequence[Tensor], feeds: Mapping[Tensor, Any]) -> list[np.
 
 
 def evaluate_op(op: Operation, values: Mapping[Tensor, Any],
-                sizes: Mapping[Any, int]) -> tuple[np.ndarray[Any, Any], ...]:
+                sizes: dict[Any, int]) -> tuple[np.ndarray[Any, Any], ...]:
     """The output values of one operation."""
     if op.type == "placeholder":
         raise GraphError(f"run: the placeholder {op.name} needs a value{at(op.where)}")
     attrs = resolve(op.attrs, sizes) if op.dynamic else op.attrs
     try:
         with np.errstate(all="ignore"):
-            result = op.record.evaluate(*[values[t] for t in op.inputs], **attrs)
+            given = [values[t] for t in op.inputs]
+            if op.record.facts.get("bodies"):  # loops and branches evaluate graphs of their own, with the same sizes
+                result = op.record.evaluate(*given, sizes=sizes, **attrs)
+            else:
+                result = op.record.evaluate(*given, **attrs)
     except np.linalg.LinAlgError as error:
         raise np.linalg.LinAlgError(f"{op.type}: {error}{at(op.where)}") from None
+    if "binds" in op.attrs:  # a trip count is the value of a size from here on
+        sizes[lone_symbol(op.attrs["binds"].size)] = int(result)
     results = result if isinstance(result, tuple) else (result,)
     return tuple(np.asarray(r, dtype=t.dtype) for r, t in zip(results, op.outputs, strict=True))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 from numgrad.graph.core import Operation, Tensor
+from numgrad.types import Size
 
 __all__ = ["ancestors", "between", "consumers"]
 
@@ -23,10 +24,20 @@ def ancestors(tensors: Iterable[Tensor], stop: Callable[[Tensor], bool] | None =
             continue
         seen.add(op)
         stack.extend(op.inputs)
+        if op.dynamic and op.graph.sizes.counted:
+            stack.extend(_sources(op))
         for control in op.control_inputs:
             if control not in seen and control.outputs:
                 stack.append(control.outputs[0])
     return sorted(seen, key=lambda op: op.number)
+
+
+def _sources(op: Operation) -> list[Tensor]:
+    """The trip counts of the same graph that sizes among an operation's attributes take their values from."""
+    sizes = [v for value in op.attrs.values() for v in (value if isinstance(value, tuple) else (value,))
+             if isinstance(v, Size)]
+    found = (symbol.source for size in sizes for symbol in size.symbols())
+    return [source for source in found if source is not None and source.op.graph is op.graph]
 
 
 def consumers(operations: Iterable[Operation]) -> dict[Tensor, list[Operation]]:

@@ -1,0 +1,266 @@
+"""Derivatives of loops and branches: each is again a loop or branch, so that every order follows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from numgrad.autodiff.forward import pushforward
+from numgrad.autodiff.reverse import build_gradients
+from numgrad.errors import GradientError, at
+from numgrad.graph.body import Body, inline, trace_body
+from numgrad.graph.core import Graph, Operation, Tensor, apply, apply_all
+from numgrad.graph.records import OPS
+from numgrad.ops.control import (
+    CountedSize,
+    infer_scan,
+    infer_switch,
+    infer_while,
+    run_count,
+    run_scan,
+    run_switch,
+    run_while,
+)
+from numgrad.ops.kinds import cast_to, define
+from numgrad.types import Spec, is_trainable
+
+__all__ = ["closed"]
+
+
+def _floats(tensors: Sequence[Tensor]) -> list[int]:
+    return [i for i, t in enumerate(tensors) if is_trainable(t.dtype)]
+
+
+def closed(graph: Any, inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> tuple[Body, list[Tensor]]:
+    """A body whose last inputs carry what it reads of outer graphs, and these outer tensors."""
+    outer, inner = list(graph.reached), list(graph.reached.values())
+    return Body(graph, [*inputs, *inner], outputs), outer
+
+
+def _or_zeros(gradient: Tensor | None, like: Tensor) -> Tensor:
+    return cast_to(gradient, like.dtype) if gradient is not None else apply("zeros_like", like)
+
+
+# -- scan
+
+
+def _scan_vjp(op: Operation, cts: Sequence[Tensor | None]) -> list[Tensor | None]:
+    """A forward scan that also keeps the carries, and a scan the other way that pulls back one step after the other."""
+    attrs, body = op.attrs, op.attrs["body"]
+    carries, rows = attrs["carries"], attrs["rows"]
+    init, xs, captured = op.inputs[:carries], op.inputs[carries:carries + rows], op.inputs[carries + rows:]
+    keep = Body(body.graph, body.inputs, (*body.outputs, *body.inputs[:carries]))
+    extended = apply_all("scan", *op.inputs, **{**attrs, "body": keep, "extends": op})
+    kept = extended[len(op.outputs):]
+    return _pull_steps(op.graph, body, init, xs, captured, kept, cts, attrs["length"], not attrs["reverse"])
+
+
+def _pull_steps(outside: Graph, body: Body, init: Sequence[Tensor], xs: Sequence[Tensor], captured: Sequence[Tensor],
+                kept: Sequence[Tensor], cts: Sequence[Tensor | None], length: Any,
+                reverse: bool) -> list[Tensor | None]:
+    """The cotangents of a scan's inputs, given the carries `kept` before each step."""
+    carries = len(init)
+    flowing = _floats(init)
+    row_cts = [(k, ct) for k, ct in enumerate(cts[carries:], carries) if ct is not None]
+    specs = [init[i].spec for i in flowing]
+    specs += [_row(t) for t in (*kept, *xs, *(ct for _, ct in row_cts))]
+    found: dict[str, Any] = {}
+
+    def step(*given: Tensor) -> list[Tensor]:
+        ct_carry, rest = given[:len(flowing)], given[len(flowing):]
+        carry, row, row_ct = rest[:carries], rest[carries:carries + len(xs)], rest[carries + len(xs):]
+        inside = [apply("identity", t) for t in captured]
+        outputs = inline(body, [*carry, *row, *inside])
+        ys = [outputs[i] for i in flowing] + [outputs[k] for k, _ in row_cts]
+        wanted = [carry[i] for i in flowing] + [t for t in (*row, *inside) if is_trainable(t.dtype)]
+        gradients = iter(build_gradients(ys, wanted, [*ct_carry, *row_ct]))
+        found["carry"] = [_or_zeros(next(gradients), carry[i]) for i in flowing]
+        found["rows"] = [next(gradients) if is_trainable(t.dtype) else None for t in row]
+        found["captured"] = [next(gradients) if is_trainable(t.dtype) else None for t in inside]
+        return found["carry"]
+
+    graph, inputs, _ = trace_body(outside, specs, step)
+    sums = [i for i, g in enumerate(found["captured"]) if g is not None]
+    with graph.as_default():
+        totals = [graph.add(OPS["placeholder"], (), {}, (captured[i].spec,), "total").outputs[0] for i in sums]
+        added = [apply("add", t, cast_to(found["captured"][i], t.dtype)) for t, i in zip(totals, sums, strict=True)]
+    live_rows = [i for i, g in enumerate(found["rows"]) if g is not None]
+    pullback, outer = closed(graph, [*inputs[:len(flowing)], *totals, *inputs[len(flowing):]],
+                             [*found["carry"], *added, *(found["rows"][i] for i in live_rows)])
+    start = [_or_zeros(cts[i], init[i]) for i in flowing] + [apply("zeros_like", captured[i]) for i in sums]
+    stacked = [*kept, *xs, *(ct for _, ct in row_cts)]
+    result = apply_all("scan", *start, *stacked, *outer, body=pullback, carries=len(start), rows=len(stacked),
+                       length=length, reverse=reverse, extends=None)
+    answers: list[Tensor | None] = [None] * (carries + len(xs) + len(captured))
+    for value, i in zip(result, flowing, strict=False):
+        answers[i] = value
+    for value, i in zip(result[len(flowing):], sums, strict=False):
+        answers[carries + len(xs) + i] = value
+    for value, i in zip(result[len(start):], live_rows, strict=True):
+        answers[carries + i] = value
+    return answers
+
+
+def _row(tensor: Tensor) -> Spec:
+    return Spec(tensor.dtype, tensor.spec.shape[1:])
+
+
+def _scan_jvp(op: Operation, tangents: Sequence[Tensor | None]) -> list[Tensor | None]:
+    """One scan over the values and their tangents."""
+    attrs, body = op.attrs, op.attrs["body"]
+    carries, rows = attrs["carries"], attrs["rows"]
+    flowing = _floats(op.inputs[:carries])
+    given_rows = [i for i in range(carries, carries + rows) if tangents[i] is not None]
+    given_captured = [i for i in range(carries + rows, len(op.inputs)) if tangents[i] is not None]
+    live_rows = [k for k in range(carries, len(body.outputs)) if is_trainable(body.outputs[k].dtype)]
+    specs = [t.spec for t in op.inputs[:carries]] + [op.inputs[i].spec for i in flowing]
+    specs += [_row(op.inputs[i]) for i in [*range(carries, carries + rows), *given_rows]]
+
+    def step(*given: Tensor) -> list[Tensor]:
+        parts = _divided(given, carries, len(flowing), rows, len(given_rows))
+        carry, d_carry, row, d_row = parts
+        inside = [apply("identity", t) for t in op.inputs[carries + rows:]]
+        outputs = inline(body, [*carry, *row, *inside])
+        xs = [carry[i] for i in flowing] + [row[i - carries] for i in given_rows]
+        xs += [inside[i - carries - rows] for i in given_captured]
+        moves = [*d_carry, *d_row, *(tangents[i] for i in given_captured if tangents[i] is not None)]
+        pushed = pushforward(outputs, xs, [apply("identity", t) for t in moves])
+        return [*outputs[:carries], *(_or_zeros(pushed[i], outputs[i]) for i in flowing), *outputs[carries:],
+                *(_or_zeros(pushed[k], outputs[k]) for k in live_rows)]
+
+    graph, inputs, outputs = trace_body(op.graph, specs, step)
+    pushing, outer = closed(graph, inputs, outputs)
+    start = [*op.inputs[:carries], *(_or_zeros(tangents[i], op.inputs[i]) for i in flowing)]
+    stacked = [*op.inputs[carries:carries + rows], *(tangents[i] for i in given_rows)]
+    result = apply_all("scan", *start, *stacked, *outer, body=pushing, carries=len(start), rows=len(stacked),
+                       length=attrs["length"], reverse=attrs["reverse"], extends=None)
+    answers: list[Tensor | None] = [None] * len(op.outputs)
+    for value, i in zip(result[carries:len(start)], flowing, strict=True):
+        answers[i] = value
+    for value, k in zip(result[len(start) + len(op.outputs) - carries:], live_rows, strict=True):
+        answers[k] = value
+    return answers
+
+
+def _divided(values: Sequence[Tensor], *counts: int) -> list[Sequence[Tensor]]:
+    parts, start = [], 0
+    for count in counts:
+        parts.append(values[start:start + count])
+        start += count
+    return parts
+
+
+# -- while
+
+
+def _while_vjp(op: Operation, cts: Sequence[Tensor | None]) -> list[Tensor | None]:
+    """Count the trips, run them again as a scan of that length that keeps its carries, and pull back through it."""
+    attrs, carries = op.attrs, op.attrs["carries"]
+    if op.graph.outer is not None:
+        raise GradientError(f"while_loop: reverse mode through a loop of unknown length inside another loop or branch"
+                            f"{at(op.where)}; use ng.scan or ng.fori_loop for the inner one, or forward mode")
+    size = op.graph.sizes.fresh()
+    op.graph.sizes.count(size, apply("trip_count", *op.inputs, binds=CountedSize(size), **attrs))
+    body = attrs["body"]
+    init, captured = op.inputs[:carries], op.inputs[carries:]
+    keep = Body(body.graph, body.inputs, (*body.outputs, *body.inputs[:carries]))
+    kept = apply_all("scan", *op.inputs, body=keep, carries=carries, rows=0, length=size, reverse=False, extends=op)
+    return _pull_steps(op.graph, body, init, (), captured, kept[carries:], cts, size, True)
+
+
+def _while_jvp(op: Operation, tangents: Sequence[Tensor | None]) -> list[Tensor | None]:
+    """One loop over the variables and their tangents."""
+    attrs, body, cond, carries = op.attrs, op.attrs["body"], op.attrs["cond"], op.attrs["carries"]
+    flowing = _floats(op.inputs[:carries])
+    given = [i for i in range(carries, len(op.inputs)) if tangents[i] is not None]
+    specs = [t.spec for t in op.inputs[:carries]] + [op.inputs[i].spec for i in flowing]
+
+    def step(*values: Tensor) -> list[Tensor]:
+        carry, d_carry = values[:carries], values[carries:]
+        inside = [apply("identity", t) for t in op.inputs[carries:]]
+        outputs = inline(body, [*carry, *inside])
+        moves = [*d_carry, *(tangents[i] for i in given if tangents[i] is not None)]
+        pushed = pushforward(outputs, [*(carry[i] for i in flowing), *(inside[i - carries] for i in given)],
+                             [apply("identity", t) for t in moves])
+        return [*outputs, *(_or_zeros(pushed[i], outputs[i]) for i in flowing)]
+
+    graph, inputs, outputs = trace_body(op.graph, specs, step)
+    test_graph, test_inputs, test = trace_body(
+        op.graph, specs, lambda *v: inline(cond, [*v[:carries], *(apply("identity", t) for t in op.inputs[carries:])]))
+    outer = list(dict.fromkeys([*graph.reached, *test_graph.reached]))
+    bodies = [Body(g, [*i, *(g.capture(t) for t in outer)], o)
+              for g, i, o in ((test_graph, test_inputs, test), (graph, inputs, outputs))]
+    start = [*op.inputs[:carries], *(_or_zeros(tangents[i], op.inputs[i]) for i in flowing)]
+    result = apply_all("while_loop", *start, *outer, cond=bodies[0], body=bodies[1], carries=len(start),
+                       maximum=attrs["maximum"])
+    answers: list[Tensor | None] = [None] * len(op.outputs)
+    for value, i in zip(result[carries:], flowing, strict=True):
+        answers[i] = value
+    return answers
+
+
+# -- branches
+
+
+def _switch_vjp(op: Operation, cts: Sequence[Tensor | None]) -> list[Tensor | None]:
+    """The branch that was taken pulls back; what it does not read gets zeros."""
+    operands = op.inputs[1:]
+    given = [(k, ct) for k, ct in enumerate(cts) if ct is not None]
+    flowing = _floats(operands)
+    specs = [t.spec for t in operands] + [ct.spec for _, ct in given]
+    traced = []
+    for branch in op.attrs["branches"]:
+        paths: list[Tensor | None] = []
+
+        def pull(*values: Tensor, branch: Body = branch, paths: list[Tensor | None] = paths) -> list[Tensor]:
+            own, pulled = values[:len(operands)], values[len(operands):]
+            outputs = inline(branch, own)
+            paths.extend(build_gradients([outputs[k] for k, _ in given], [own[i] for i in flowing], pulled))
+            return [_or_zeros(g, own[i]) for g, i in zip(paths, flowing, strict=True)]
+
+        traced.append((trace_body(op.graph, specs, pull), paths))
+    live = [j for j in range(len(flowing)) if any(paths[j] is not None for _, paths in traced)]
+    answers: list[Tensor | None] = [None] * len(op.inputs)
+    if live:
+        branches = tuple(Body(graph, inputs, [outputs[j] for j in live]) for (graph, inputs, outputs), _ in traced)
+        result = apply_all("switch", op.inputs[0], *operands, *(ct for _, ct in given), branches=branches)
+        for value, j in zip(result, live, strict=True):
+            answers[1 + flowing[j]] = value
+    return answers
+
+
+def _switch_jvp(op: Operation, tangents: Sequence[Tensor | None]) -> list[Tensor | None]:
+    """The branch that was taken pushes forward."""
+    operands = op.inputs[1:]
+    given = [i for i, t in enumerate(tangents[1:]) if t is not None]
+    live = _floats(op.outputs)
+    specs = [t.spec for t in operands] + [operands[i].spec for i in given]
+    branches = []
+    for branch in op.attrs["branches"]:
+
+        def push(*values: Tensor, branch: Body = branch) -> list[Tensor]:
+            own, moves = values[:len(operands)], values[len(operands):]
+            outputs = inline(branch, own)
+            pushed = pushforward(outputs, [own[i] for i in given], moves)
+            return [_or_zeros(pushed[k], outputs[k]) for k in live]
+
+        branches.append(Body(*trace_body(op.graph, specs, push)))
+    answers: list[Tensor | None] = [None] * len(op.outputs)
+    if live:
+        moves = [t for t in tangents[1:] if t is not None]
+        result = apply_all("switch", op.inputs[0], *operands, *moves, branches=tuple(branches))
+        for value, k in zip(result, live, strict=True):
+            answers[k] = value
+    return answers
+
+
+define("scan", "general", infer_scan, run_scan, vjp=_scan_vjp, jvp=_scan_jvp, bodies=True, masks=True,
+       doc="A body run once for each row of arrays, carrying values from step to step and stacking its other results.")
+define("while_loop", "general", infer_while, run_while, vjp=_while_vjp, jvp=_while_jvp, bodies=True, masks=True,
+       doc="A body run on its own results for as long as a condition holds.")
+define("trip_count", "general", lambda specs, attrs: (Spec(np.dtype(np.int64), ()),), run_count, smooth=False, bodies=True,
+       doc="How often a loop runs its body.")
+define("switch", "general", infer_switch, run_switch, vjp=_switch_vjp, jvp=_switch_jvp, bodies=True, masks=True,
+       doc="One of several bodies, chosen by an index.")

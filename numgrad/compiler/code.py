@@ -1,0 +1,73 @@
+"""Code: the kernels of one graph or loop body, in order, and the layout of their argument tables."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from numgrad.compiler.layout import Layout, Sizes
+from numgrad.compiler.lowering import Launch, lower_step
+from numgrad.compiler.memory import assign_slots
+from numgrad.compiler.rewrite import Value, lower
+from numgrad.compiler.schedule import schedule
+from numgrad.graph.core import Tensor
+from numgrad.types import ShapeEnv
+
+__all__ = ["Code"]
+
+
+class Code:
+    """What computes `outputs` from `inputs`, whatever the sizes; bodies of loops and branches are codes of their own.
+
+    Attributes
+    ----------
+    launches : list of Launch
+        The kernels in the order in which they run.
+    layout : Layout
+        What goes into their argument tables.
+    constants : list of numpy.ndarray
+        Arrays that they read.
+    """
+
+    def __init__(self, inputs: Sequence[Tensor], outputs: Sequence[Tensor], sizes: ShapeEnv) -> None:
+        lowered = lower(inputs, outputs, sizes)
+        self.schedule = schedule(lowered)
+        self.launches: list[Launch] = []
+        for step in self.schedule.steps:
+            self.launches.extend(lower_step(step, lambda body: Code(body.inputs, body.outputs, sizes)))
+        self.constants: list[np.ndarray[Any, Any]] = []
+        self.layout = self._make_layout(sizes)
+
+    def _make_layout(self, sizes: ShapeEnv) -> Layout:
+        places: dict[Value, tuple[str, int]] = {v: ("input", i) for i, v in enumerate(self.schedule.inputs)}
+        size_nodes = []
+        for node in self.schedule.lowered.nodes:
+            if node.record.name == "constant":
+                self.constants.append(np.ascontiguousarray(node.attrs["value"]))
+                places[node.outputs[0]] = ("constant", len(self.constants) - 1)
+            elif node.record.name == "size":
+                places[node.outputs[0]] = ("size", len(size_nodes))
+                size_nodes.append(node.attrs["value"])
+        for i, value in enumerate(self.schedule.outputs):
+            places[value] = ("output", i)
+        roots = self.schedule.roots
+        reads = [[roots.get(value, value) for value in x.reads] for x in self.launches]  # a view keeps its buffer alive
+        slots = assign_slots(reads, [x.writes for x in self.launches], set(places))
+
+        def place(value: Value) -> tuple[str, int]:
+            root = roots.get(value, value)
+            found = places.get(root)
+            return found if found is not None else ("arena", slots.of[root])
+
+        return Layout(self.launches, Sizes(sizes.symbols), place, slots.sizes, size_nodes)
+
+    def all_launches(self) -> list[Launch]:
+        """The launches of this code and of the bodies in it."""
+        found = []
+        for launch in self.launches:
+            found.append(launch)
+            for body in launch.bodies:
+                found.extend(body.all_launches())
+        return found

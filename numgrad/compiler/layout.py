@@ -1,0 +1,128 @@
+"""The layout of argument tables: which buffer, size or word each entry of each kernel's table holds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from numgrad.compiler.memory import bytes_of
+from numgrad.compiler.printer_numba import Argument
+from numgrad.types import Dim, Size, dim_key, size_product
+
+if TYPE_CHECKING:
+    from numgrad.compiler.lowering import Launch
+
+__all__ = ["ControlLayout", "Layout", "Sizes"]
+
+
+class Sizes:
+    """All sizes that a program needs, evaluated together by one generated function of the unknown ones."""
+
+    def __init__(self, symbols: Sequence[Any]) -> None:
+        self.names = {symbol: f"s{i}" for i, symbol in enumerate(symbols)}
+        self.symbols = list(symbols)
+        self.expressions: list[Dim] = []
+        self._known: dict[Any, int] = {}
+        self._function: Callable[..., tuple[int, ...]] | None = None
+
+    def index(self, dim: Dim) -> int:
+        """The place of a size in the evaluated tuple."""
+        key = dim_key(dim)
+        found = self._known.get(key)
+        if found is None:
+            found = self._known[key] = len(self.expressions)
+            self.expressions.append(dim)
+            self._function = None
+        return found
+
+    def evaluate(self, values: Sequence[int]) -> tuple[int, ...]:
+        """The sizes for given values of the unknown ones, in the order of the symbols."""
+        if self._function is None:
+            body = ", ".join(self.source(e) for e in self.expressions)
+            text = f"lambda {', '.join(self.names.values())}: ({body}{',' if self.expressions else ''})"
+            self._function = eval(text, {"__builtins__": {}, "max": max, "min": min})
+        return self._function(*values)
+
+    def source(self, dim: Dim) -> str:
+        """A size as Python text over the names of the unknown ones."""
+        if not isinstance(dim, Size):
+            return str(dim)
+        return " + ".join("*".join([str(c), *(self._atom(a) for a in m)]) for m, c in dim.terms)
+
+    def _atom(self, atom: Any) -> str:
+        if atom in self.names:
+            return self.names[atom]
+        a, b = (f"({self.source(x)})" for x in atom.args)
+        sign = {"floordiv": "//", "mod": "%"}.get(atom.kind)
+        return f"({a}{sign}{b})" if sign else f"{atom.kind}({a}, {b})"
+
+
+class Layout:
+    """What is common to all plans of a program: for every launch where its table lies and what goes into it."""
+
+    def __init__(self, launches: Sequence[Launch], sizes: Sizes, place: Callable[[Any], tuple[str, int]],
+                 slot_sizes: Sequence[Dim], size_nodes: Sequence[Dim]) -> None:
+        self.launches, self.sizes = launches, sizes
+        self.table_words = 0
+        self.rows: list[tuple[int, list[tuple[str, Any, int, int]]]] = []  # start, [(kind, where, offset index, itemsize)]
+        self.slot_bytes = [sizes.index(s) for s in slot_sizes]
+        self.size_nodes = [sizes.index(s) for s in size_nodes]
+        self.scratch: list[tuple[int, int]] = []  # (size index of the count, itemsize)
+        for launch in launches:
+            entries: list[tuple[str, Any, int, int]] = []
+            for argument in launch.arguments:
+                entries.append(self._entry(argument, place))
+            self.rows.append((self.table_words, entries))
+            self.table_words += len(entries)
+        self.spans = [launch.span if isinstance(launch.span, str) else sizes.index(launch.span) for launch in launches]
+        self.costs = [sizes.index(launch.cost) for launch in launches]
+        self.controls = [self._control(launch, place) if launch.bodies else None for launch in launches]
+        self.chunked = [None if launch.chunked is None else tuple(sizes.index(d) for d in launch.chunked)
+                        for launch in launches]
+
+    def _entry(self, argument: Any, place: Callable[[Any], tuple[str, int]]) -> tuple[str, Any, int, int]:
+        if argument == "status":
+            return ("status", 0, 0, 0)
+        if not isinstance(argument, Argument):
+            self.scratch.append((self.sizes.index(argument.count), argument.dtype.itemsize))
+            return ("scratch", len(self.scratch) - 1, 0, 0)
+        if argument.kind == "buffer":
+            kind, where = place(argument.value)
+            assert argument.value is not None
+            return (kind, where, self.sizes.index(argument.offset), argument.value.dtype.itemsize)
+        if argument.kind == "partials":
+            kind, where = place(argument.value)
+            assert argument.value is not None
+            return ("partials", (kind, where), 0, argument.value.dtype.itemsize)
+        if argument.kind == "dim":
+            return ("dim", self.sizes.index(argument.dim), 0, 0)
+        return (argument.kind, 0, 0, 0)  # chunk, chunks
+
+    def _control(self, launch: Launch, place: Callable[[Any], tuple[str, int]]) -> ControlLayout:
+        """Where a loop or branch finds what it reads and writes, and how large its state and rows are."""
+        node = launch.node
+        assert node is not None
+        carries, rows = node.attrs.get("carries", 0), node.attrs.get("rows", 0)
+        stacked = node.outputs[carries:] if launch.title == "scan" else ()
+        return ControlLayout(
+            [place(v) for v in node.inputs], [place(v) for v in node.outputs],
+            [self.sizes.index(bytes_of(v)) for v in node.inputs[:carries]],
+            [self.sizes.index(row_bytes(v)) for v in node.inputs[carries:carries + rows]],
+            [self.sizes.index(row_bytes(v)) for v in stacked],
+            self.sizes.index(node.attrs["length"]) if launch.title == "scan" else 0)
+
+
+class ControlLayout(NamedTuple):
+    """Places of a control step's inputs and outputs; indices of the bytes of its carries and rows, and of its length."""
+
+    inputs: list[tuple[str, int]]
+    outputs: list[tuple[str, int]]
+    carries: list[int]
+    rows: list[int]
+    stacked: list[int]
+    length: int
+
+
+def row_bytes(value: Any) -> Dim:
+    """The bytes of one row of an array."""
+    return size_product(value.shape[1:]) * value.dtype.itemsize

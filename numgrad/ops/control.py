@@ -1,0 +1,89 @@
+"""Loops and branches as ops: their shapes and their meaning; bodies are attributes, what these read are inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from numgrad.graph.body import Body
+from numgrad.types import Dim, Spec, canonical_shape
+
+__all__ = ["CountedSize", "infer_scan", "infer_switch", "infer_while", "run_count", "run_scan", "run_switch", "run_while"]
+
+
+class CountedSize:
+    """A size that a trip count gives its value when the program runs."""
+
+    __slots__ = ("size",)
+
+    def __init__(self, size: Any) -> None:
+        self.size = size
+
+
+def infer_scan(specs: Sequence[Spec], attrs: Mapping[str, Any]) -> tuple[Spec, ...]:
+    """The carries, then the stacked rows."""
+    body, carries = attrs["body"], attrs["carries"]
+    rows = [t.spec for t in body.outputs[carries:]]
+    return (*specs[:carries], *(Spec(r.dtype, canonical_shape((attrs["length"], *r.shape))) for r in rows))
+
+
+def run_scan(*values: Any, body: Body, carries: int, rows: int, length: int, reverse: bool,
+             sizes: dict[Any, int], extends: Any = None) -> tuple[Any, ...]:
+    """Evaluate a scan: the body once for each row, in order or from the last."""
+    carry, given, captured = list(values[:carries]), values[carries:carries + rows], values[carries + rows:]
+    stacked = [np.empty((length, *_shape(t, sizes)), t.dtype) for t in body.outputs[carries:]]
+    for i in reversed(range(length)) if reverse else range(length):
+        found = body.evaluate([*carry, *(x[i] for x in given), *captured], sizes)
+        carry = found[:carries]
+        for stack, row in zip(stacked, found[carries:], strict=True):
+            stack[i] = row
+    return (*(np.array(c) for c in carry), *stacked)
+
+
+def _shape(tensor: Any, sizes: dict[Any, int]) -> tuple[int, ...]:
+    return tuple(d if isinstance(d, int) else d.evaluate(sizes) for d in canonical_shape(tensor.shape))
+
+
+def infer_while(specs: Sequence[Spec], attrs: Mapping[str, Any]) -> tuple[Spec, ...]:
+    """The loop variables."""
+    return tuple(specs[:attrs["carries"]])
+
+
+def _trips(values: Sequence[Any], cond: Body, body: Body, carries: int, maximum: int | None,
+           sizes: dict[Any, int]) -> tuple[list[Any], int]:
+    carry, captured, count = list(values[:carries]), values[carries:], 0
+    while (maximum is None or count < maximum) and bool(cond.evaluate([*carry, *captured], sizes)[0]):
+        carry = body.evaluate([*carry, *captured], sizes)
+        count += 1
+    return carry, count
+
+
+def run_while(*values: Any, cond: Body, body: Body, carries: int, maximum: int | None,
+              sizes: dict[Any, int]) -> tuple[Any, ...]:
+    """Evaluate a loop of unknown length: its variables when the condition fails."""
+    return tuple(np.array(c) for c in _trips(values, cond, body, carries, maximum, sizes)[0])
+
+
+def run_count(*values: Any, cond: Body, body: Body, carries: int, maximum: int | None, binds: CountedSize,
+              sizes: dict[Any, int]) -> Any:
+    """How often a loop of unknown length runs its body."""
+    return np.int64(_trips(values, cond, body, carries, maximum, sizes)[1])
+
+
+def infer_switch(specs: Sequence[Spec], attrs: Mapping[str, Any]) -> tuple[Spec, ...]:
+    """The first branch's outputs; all branches agree."""
+    return tuple(t.spec for t in attrs["branches"][0].outputs)
+
+
+def run_switch(index: Any, *values: Any, branches: tuple[Body, ...], sizes: dict[Any, int]) -> tuple[Any, ...]:
+    """Evaluate the branch of an index; one that is out of range takes the last."""
+    k = int(index)
+    chosen = branches[k if 0 <= k < len(branches) else len(branches) - 1]
+    return tuple(np.array(v) for v in chosen.evaluate(values, sizes))
+
+
+def length_of(specs: Sequence[Spec]) -> Dim | None:
+    """The common first size of the rows of a scan, or None without rows."""
+    return specs[0].shape[0] if specs else None

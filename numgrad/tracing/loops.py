@@ -1,0 +1,428 @@
+"""Loops and branches for traced programs: `cond`, `switch_case`, `while_loop`, `fori_loop`, `scan`, `map`, `fold`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from numgrad.autodiff.control import closed
+from numgrad.errors import DtypeError, ShapeError, at, user_line
+from numgrad.graph.body import Body, trace_body
+from numgrad.graph.core import Graph, Tensor, apply, apply_all, as_tensor, current_graph
+from numgrad.ops.kinds import as_node, cast_to
+from numgrad.nest import Structure, flatten, unflatten
+from numgrad.types import Dim, Size, Spec, require_equal, same_shape, show_shape
+
+__all__ = ["case", "cond", "fold", "fori_loop", "map", "scan", "switch_case", "while_loop"]
+
+
+def _graph_for(tensors: Sequence[Tensor]) -> Graph | None:
+    current = current_graph()
+    return current or next((t.graph for t in tensors if t.graph is not None), None)
+
+
+def _like(values: Sequence[Any], like: Sequence[Tensor], what: str) -> list[Tensor]:
+    """A body's results as the loop variables' dtypes and shapes; errors name the variable that changed."""
+    result = []
+    for k, (value, variable) in enumerate(zip(values, like, strict=True)):
+        tensor = as_tensor(value)
+        if tensor.dtype != variable.dtype and not np.can_cast(tensor.dtype, variable.dtype, "same_kind"):
+            raise DtypeError(f"{what}: loop variable {k} is {variable.dtype}, but the body returns {tensor.dtype}; start it "
+                             f"with that dtype or cast the result{at(user_line())}")
+        if not same_shape(tensor.spec.shape, variable.spec.shape):
+            raise ShapeError(f"{what}: loop variable {k} has shape {show_shape(variable.shape)}, but the body returns "
+                             f"{show_shape(tensor.shape)}; its shape must stay the same{at(user_line())}")
+        result.append(cast_to(tensor, variable.dtype))
+    return result
+
+
+def _same_nest(structure: Structure, wanted: Structure, what: str) -> None:
+    if structure != wanted:
+        raise TypeError(f"{what}: the body's loop variables come back as another nest than they went in"
+                        f"{at(user_line())}")
+
+
+def scan(f: Callable[[Any, Any], tuple[Any, Any]], init: Any, xs: Any, length: Dim | None = None,
+         reverse: bool = False) -> tuple[Any, Any]:
+    """Run ``carry, y = f(carry, x)`` over the leading axis of `xs`.
+
+    Parameters
+    ----------
+    f : callable
+        ``f(carry, x) -> (carry, y)``; the carry keeps its nest, dtypes and shapes.
+    init : nest of tensors
+        The first carry.
+    xs : nest of tensors or None
+        Arrays with one leading axis of equal size; f gets their rows.
+    length : int, optional
+        The number of steps, when `xs` is None.
+    reverse : bool
+        Go from the last row to the first; y's are stacked in xs' order all the same.
+
+    Returns
+    -------
+    (carry, ys)
+        The last carry, and the y's stacked along a new leading axis.
+
+    Raises
+    ------
+    TypeError, ShapeError
+        The carry changes its nest, dtype or shape; sizes differ; neither xs nor length is given.
+
+    Notes
+    -----
+    The derivative keeps the carries of all steps and recomputes the rest of each step: memory O(length x carry).
+
+    Examples
+    --------
+    >>> import numpy as np, numgrad as ng
+    >>> total, partial = ng.scan(lambda s, x: (s + x, s + x), 0.0, np.array([1.0, 2.0, 3.0]))
+    >>> float(total), partial
+    (6.0, ng.asarray([1., 3., 6.], dtype=float64))
+    """
+    carry_leaves, carry_nest = flatten(init)
+    row_leaves, row_nest = flatten(xs)
+    carry, rows = [as_tensor(v) for v in carry_leaves], [as_tensor(v) for v in row_leaves]
+    if any(not r.shape for r in rows):
+        raise ShapeError(f"scan: xs must have a leading axis, got a scalar{at(user_line())}")
+    count = rows[0].shape[0] if rows else length
+    if count is None:
+        raise TypeError(f"scan: give xs or a length{at(user_line())}")
+    for r in rows[1:]:
+        count = require_equal(count, r.shape[0], lambda: "scan: the leading axes of xs differ in size")
+    if rows and length is not None:
+        count = require_equal(count, length, lambda: f"scan: xs have {count} rows, but length is {length}")
+
+    def step(values: Sequence[Tensor], row: Sequence[Tensor]) -> tuple[list[Tensor], list[Any], Structure]:
+        result = f(unflatten(carry_nest, values), unflatten(row_nest, row))
+        if not isinstance(result, tuple) or len(result) != 2:
+            raise TypeError(f"scan: the body must return (carry, y){at(user_line())}")
+        new, new_nest = flatten(result[0])
+        _same_nest(new_nest, carry_nest, "scan")
+        ys, y_nest = flatten(result[1])
+        return _like(new, carry, "scan"), ys, y_nest
+
+    graph = _graph_for([*carry, *rows])
+    if graph is None:
+        return _eager_scan(step, carry, carry_nest, rows, int(count), reverse)
+    nests: list[Structure] = []
+
+    def body(*values: Tensor) -> list[Tensor]:
+        new, ys, y_nest = step(values[:len(carry)], values[len(carry):])
+        nests.append(y_nest)
+        return [*new, *(as_tensor(y) for y in ys)]
+
+    with graph.as_default():
+        specs = [t.spec for t in carry] + [Spec(r.dtype, r.spec.shape[1:]) for r in rows]
+        inner, inputs, outputs = trace_body(graph, specs, body)
+        closed_body, outer = closed(inner, inputs, outputs)
+        found = apply_all("scan", *(as_node(graph, t) for t in (*carry, *rows)), *outer, body=closed_body,
+                          carries=len(carry), rows=len(rows), length=count, reverse=reverse, extends=None)
+    return unflatten(carry_nest, found[:len(carry)]), unflatten(nests[-1], found[len(carry):])
+
+
+def _eager_scan(step: Any, carry: list[Tensor], carry_nest: Structure, rows: Sequence[Tensor], count: int,
+                reverse: bool) -> tuple[Any, Any]:
+    stacked: list[list[Tensor]] = []
+    y_nest: Structure | None = None
+    for i in reversed(range(count)) if reverse else range(count):
+        carry, ys, y_nest = step(carry, [r[i] for r in rows])
+        stacked.append([as_tensor(y) for y in ys])
+    if y_nest is None:
+        raise ShapeError(f"scan: no rows, so the shapes of the y's are not known outside a trace{at(user_line())}")
+    if reverse:
+        stacked.reverse()
+    columns = [apply("stack", *column, axis=0) for column in zip(*stacked, strict=True)]
+    return unflatten(carry_nest, carry), unflatten(y_nest, columns)
+
+
+def while_loop(cond: Callable[..., Any], body: Callable[..., Any], loop_vars: Any,
+               maximum_iterations: int | None = None) -> Any:
+    """Run ``loop_vars = body(*loop_vars)`` for as long as ``cond(*loop_vars)``.
+
+    Parameters
+    ----------
+    cond : callable
+        Takes the loop variables, returns a scalar bool.
+    body : callable
+        Takes the loop variables, returns as many of the same dtypes and shapes.
+    loop_vars : tuple, list or a single nest
+        Their first values.
+    maximum_iterations : int, optional
+        Stop after so many trips in any case.
+
+    Returns
+    -------
+    nest
+        The loop variables when the condition fails, in the nest of `loop_vars`.
+
+    Raises
+    ------
+    TypeError, ShapeError
+        A variable changes its dtype or shape, or the condition is no scalar bool.
+
+    Notes
+    -----
+    Reverse mode counts the trips first, then runs them again keeping the variables: memory O(trips).
+
+    Examples
+    --------
+    >>> import numgrad as ng
+    >>> i, x = ng.while_loop(lambda i, x: x < 100.0, lambda i, x: (i + 1, x * 2.0), (0, 1.0))
+    >>> int(i), float(x)
+    (7, 128.0)
+    """
+    sequence = isinstance(loop_vars, (tuple, list))
+    leaves, nest = flatten(loop_vars)
+    variables = [as_tensor(v) for v in leaves]
+
+    def call(function: Callable[..., Any], values: Sequence[Tensor]) -> Any:
+        given = unflatten(nest, values)
+        return function(*given) if sequence else function(given)
+
+    def test(*values: Tensor) -> list[Tensor]:
+        answer = as_tensor(call(cond, values))
+        if answer.dtype != bool or answer.shape:
+            raise DtypeError(f"while_loop: the condition returned {answer.spec}, wanted a scalar bool{at(user_line())}")
+        return [answer]
+
+    def step(*values: Tensor) -> list[Tensor]:
+        result = call(body, values)
+        if sequence and not isinstance(result, (tuple, list)):
+            result = (result,)
+        new, new_nest = flatten(type(loop_vars)(result) if sequence else result)
+        _same_nest(new_nest, nest, "while_loop")
+        return _like(new, variables, "while_loop")
+
+    graph = _graph_for(variables)
+    if graph is None:
+        trips = 0
+        while (maximum_iterations is None or trips < maximum_iterations) and bool(test(*variables)[0]):
+            variables = step(*variables)
+            trips += 1
+        return unflatten(nest, variables)
+    with graph.as_default():
+        specs = [t.spec for t in variables]
+        traced = [trace_body(graph, specs, function) for function in (test, step)]
+        outer = list(dict.fromkeys(t for inner, _, _ in traced for t in inner.reached))
+        bodies = [Body(inner, [*inputs, *(inner.capture(t) for t in outer)], outputs)
+                  for inner, inputs, outputs in traced]
+        found = apply_all("while_loop", *(as_node(graph, t) for t in variables), *outer, cond=bodies[0], body=bodies[1],
+                          carries=len(variables), maximum=maximum_iterations)
+    return unflatten(nest, found)
+
+
+def fori_loop(lower: Any, upper: Any, body: Callable[[Any, Any], Any], init: Any) -> Any:
+    """Run ``value = body(i, value)`` for i from `lower` to `upper` - 1.
+
+    Parameters
+    ----------
+    lower, upper : int, size or integer tensor
+    body : callable
+        ``body(i, value) -> value``; the value keeps its nest, dtypes and shapes.
+    init : nest of tensors
+
+    Returns
+    -------
+    nest
+        The last value; `init` when there is nothing to do.
+
+    Raises
+    ------
+    TypeError, ShapeError
+        The value changes its nest, dtype or shape.
+
+    Examples
+    --------
+    >>> import numgrad as ng
+    >>> float(ng.fori_loop(0, 4, lambda i, x: x * 2.0, 1.0))
+    16.0
+    """
+    if all(isinstance(bound, (int, np.integer, Size)) for bound in (lower, upper)):
+        steps = upper - lower
+        if isinstance(steps, (int, np.integer)) and steps <= 0:
+            leaves, nest = flatten(init)
+            return unflatten(nest, [as_tensor(v) for v in leaves])
+        (_, result), _ = scan(lambda carry, _: ((carry[0] + 1, body(carry[0], carry[1])), ()),
+                              (as_tensor(np.int64(0)) + lower, init), None, length=steps)
+        return result
+    _, result = while_loop(lambda i, value: i < upper, lambda i, value: (i + 1, body(i, value)), (lower, init))
+    return result
+
+
+def map(f: Callable[[Any], Any], xs: Any) -> Any:
+    """``f`` of each row of `xs`, stacked.
+
+    Parameters
+    ----------
+    f : callable
+    xs : nest of tensors
+        Arrays with one leading axis of equal size.
+
+    Returns
+    -------
+    nest of tensors
+
+    Examples
+    --------
+    >>> import numpy as np, numgrad as ng
+    >>> ng.map(lambda x: ng.sum(x * x), np.array([[1.0, 2.0], [3.0, 4.0]])).numpy()
+    array([ 5., 25.])
+    """
+    return scan(lambda carry, x: (carry, f(x)), (), xs)[1]
+
+
+def fold(f: Callable[[Any, Any], Any], init: Any, xs: Any, reverse: bool = False) -> Any:
+    """``carry = f(carry, x)`` over the rows of `xs`; the last carry.
+
+    Parameters
+    ----------
+    f : callable
+    init : nest of tensors
+    xs : nest of tensors
+        Arrays with one leading axis of equal size.
+    reverse : bool
+        From the last row to the first.
+
+    Returns
+    -------
+    nest of tensors
+
+    Examples
+    --------
+    >>> import numpy as np, numgrad as ng
+    >>> float(ng.fold(lambda s, x: 2.0 * s + x, 0.0, np.array([1.0, 0.0, 1.0])))
+    5.0
+    """
+    return scan(lambda carry, x: (f(carry, x), ()), init, xs, reverse=reverse)[0]
+
+
+def cond(predicate: Any, true_fn: Callable[[], Any], false_fn: Callable[[], Any]) -> Any:
+    """``true_fn()`` if the predicate holds, else ``false_fn()``; only one of them runs.
+
+    Parameters
+    ----------
+    predicate : scalar bool
+    true_fn, false_fn : callable
+        Take nothing (they read what they need); return the same nest with the same dtypes and shapes.
+
+    Returns
+    -------
+    nest of tensors
+
+    Raises
+    ------
+    TypeError, ShapeError
+        The branches differ in nest, dtypes or shapes; the predicate is no scalar bool.
+
+    Examples
+    --------
+    >>> import numgrad as ng
+    >>> f = ng.grad(lambda x: ng.cond(x > 0.0, lambda: ng.log(x), lambda: -x))
+    >>> float(f(2.0)), float(f(-3.0))
+    (0.5, -1.0)
+    """
+    if isinstance(predicate, (bool, np.bool_)):
+        return true_fn() if predicate else false_fn()
+    test = as_tensor(predicate)
+    if test.dtype != bool or test.shape:
+        raise DtypeError(f"cond: the predicate is {test.spec}, wanted a scalar bool{at(user_line())}")
+    return _switch(apply("cast", apply("logical_not", test), dtype=np.dtype(np.int64)), [true_fn, false_fn], "cond")
+
+
+def switch_case(index: Any, branches: Sequence[Callable[[], Any]], default: Callable[[], Any] | None = None) -> Any:
+    """The branch with a given number; only that one runs.
+
+    Parameters
+    ----------
+    index : scalar integer
+    branches : sequence of callables
+        Take nothing; return the same nest with the same dtypes and shapes.
+    default : callable, optional
+        For an index out of range; without it the last branch.
+
+    Returns
+    -------
+    nest of tensors
+
+    Raises
+    ------
+    TypeError, ShapeError
+        The branches differ, or the index is no scalar integer.
+
+    Examples
+    --------
+    >>> import numgrad as ng
+    >>> x = ng.asarray(3.0)
+    >>> float(ng.switch_case(1, [lambda: x, lambda: x * x]))
+    9.0
+    """
+    chosen = as_tensor(index)
+    if chosen.dtype.kind not in "iu" or chosen.shape:
+        raise DtypeError(f"switch_case: the index is {chosen.spec}, wanted a scalar integer{at(user_line())}")
+    if not branches:
+        raise TypeError(f"switch_case: there are no branches{at(user_line())}")
+    every = [*branches, *([default] if default is not None else [])]
+    return _switch(cast_to(chosen, np.int64), every, "switch_case")
+
+
+def case(pairs: Sequence[tuple[Any, Callable[[], Any]]], default: Callable[[], Any] | None = None) -> Any:
+    """The branch of the first predicate that holds.
+
+    Parameters
+    ----------
+    pairs : sequence of (scalar bool, callable)
+    default : callable, optional
+        When none holds; without it the last branch.
+
+    Returns
+    -------
+    nest of tensors
+
+    Raises
+    ------
+    TypeError, ShapeError
+        As `cond`.
+
+    Examples
+    --------
+    >>> import numgrad as ng
+    >>> x = ng.asarray(2.0)
+    >>> float(ng.case([(x > 3.0, lambda: x), (x > 1.0, lambda: -x)], default=lambda: 0.0 * x))
+    -2.0
+    """
+    if not pairs:
+        raise TypeError(f"case: there are no branches{at(user_line())}")
+    index = as_tensor(np.int64(len(pairs) - (default is None)))
+    for k, (predicate, _) in reversed(list(enumerate(pairs))):
+        index = apply("where", as_tensor(predicate), as_tensor(np.int64(k)), index)
+    every = [function for _, function in pairs] + ([default] if default is not None else [])
+    return _switch(index, every, "case")
+
+
+def _switch(index: Tensor, functions: Sequence[Callable[[], Any]], what: str) -> Any:
+    graph = _graph_for([index])
+    if graph is None:
+        k = int(index)
+        return functions[k if 0 <= k < len(functions) else len(functions) - 1]()
+    nests: list[Structure] = []
+
+    def run(function: Callable[[], Any]) -> list[Tensor]:
+        leaves, nest = flatten(function())
+        nests.append(nest)
+        return [as_tensor(leaf) for leaf in leaves]
+
+    with graph.as_default():
+        traced = [trace_body(graph, (), lambda function=function: run(function)) for function in functions]
+        for (_, _, outputs), nest in zip(traced, nests, strict=True):
+            _same_nest(nest, nests[0], what)
+            for k, (mine, first) in enumerate(zip(outputs, traced[0][2], strict=True)):
+                if mine.dtype != first.dtype or not same_shape(mine.spec.shape, first.spec.shape):
+                    raise ShapeError(f"{what}: result {k} is {first.spec} in the first branch, {mine.spec} in another; all "
+                                     f"branches must agree{at(user_line())}")
+        outer = list(dict.fromkeys(t for inner, _, _ in traced for t in inner.reached))
+        branches = tuple(Body(inner, [inner.capture(t) for t in outer], outputs) for inner, _, outputs in traced)
+        found = apply_all("switch", as_node(graph, index), *outer, branches=branches)
+    return unflatten(nests[0], found)
