@@ -41,6 +41,7 @@ from numgrad.ops.trigonometric import *
 from numgrad.tracing.compiled import Compiled, compile
 from numgrad.tracing.custom import custom_gradient, grad_pass_through, recompute_grad
 from numgrad.tracing.function import function
+from numgrad.tracing.loops import case, cond, fold, fori_loop, map, scan, switch_case, while_loop
 from numgrad.tracing.run import run
 from numgrad.transforms import *
 

@@ -190,7 +190,8 @@ class Program:
                 raise self.failure(context)
         if code != 1:
             raise AssertionError("the native entry refused prepared arrays")
-        self._last = plan.contexts[0].call
+        if not self._counts:  # with trip counts the plan depends on values, too
+            self._last = plan.contexts[0].call
         return list(outputs if out is None else out)
 
     def _prepared_all(self, arrays: Sequence[Any]) -> list[np.ndarray[Any, Any]]:
@@ -233,6 +234,9 @@ class Program:
 
     def bind(self, *arrays: np.ndarray[Any, Any]) -> Bound:
         """Fix the arrays: calls then only run the program, on whatever the arrays hold at that moment."""
+        if self._counts:
+            raise GraphError(f"bind: the program counts the trips of a loop, so its plan depends on values; call it "
+                             f"instead{at(user_line())}")
         given = self._prepared_all(arrays)
         for k, (array, prepared) in enumerate(zip(arrays, given, strict=True)):
             if prepared is not array and not (isinstance(array, np.ndarray) and np.shares_memory(prepared, array)):
