@@ -3,69 +3,19 @@
 from __future__ import annotations
 
 import functools
-import types
-import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
+from numgrad.autodiff.calls import cotangents_for, pull_back, push_along, scalar_result, tangents_for
+from numgrad.autodiff.derived import full_jacobian
+from numgrad.errors import DtypeError, at, user_line
+from numgrad.graph.core import Graph, Tensor, apply
+from numgrad.nest import arrange, flatten, unflatten
+from numgrad.tracing.derivatives import Argnums, Chosen, function_of, kept_with, no_pickle, position_of, result_nodes
+from numgrad.tracing.function import Function
+from numgrad.tracing.phases import in_two_phases
 
-from numgrad.autodiff.calls import cotangents_for, fresh, node, pull_back, push_along, scalar_result, tangents_for
-from numgrad.autodiff.split import Phases, split
-from numgrad.errors import DtypeError, ShapeError, at, user_line
-from numgrad.graph.core import Graph, Tensor, apply, as_tensor, current_graph, placeholder
-from numgrad.tracing.function import Function, in_graph
-from numgrad.nest import Structure, arrange, flatten, leaf_paths, unflatten
-from numgrad.tracing.trace import Variant
-from numgrad.types import is_trainable
-
-__all__ = ["grad", "hvp", "jvp", "linearize", "value_and_grad", "vjp"]
-
-Argnums = int | Sequence[int]
-
-
-class Chosen:
-    """The arguments with respect to which is differentiated, as nodes of their own in the graph being built."""
-
-    def __init__(self, what: str, args: Sequence[Any], argnums: Argnums) -> None:
-        graph = current_graph()
-        assert graph is not None
-        self.graph, self.what, self.args, self.argnums = graph, what, list(args), argnums
-        self.numbers = [_position(n, len(args), what) for n in ((argnums,) if isinstance(argnums, int) else argnums)]
-        if len(set(self.numbers)) != len(self.numbers):
-            raise ValueError(f"{what}: argnums {argnums} repeat{at(user_line())}")
-        leaves, self.structure = flatten([args[n] for n in self.numbers])
-        self.names = [path for n, child in zip(self.numbers, self.structure[2], strict=True)
-                      for path in leaf_paths(child, f"argument {n}")]
-        self.xs = fresh(graph, leaves, what, self.names)
-        for number, value in zip(self.numbers, unflatten(self.structure, self.xs), strict=True):
-            self.args[number] = value
-
-    def nest(self, leaves: Sequence[Any]) -> Any:
-        """Leaves in the structure of the chosen arguments: one nest, or a tuple for a tuple of argnums."""
-        values = unflatten(self.structure, leaves)
-        return values[0] if isinstance(self.argnums, int) else tuple(values)
-
-
-def _position(number: int, count: int, what: str) -> int:
-    if not -count <= number < count:
-        raise ValueError(f"{what}: argnums has {number}, but {count} positional arguments were given{at(user_line())}")
-    return number % count
-
-
-def _transform(f: Callable[..., Any], name: str, body: Callable[..., Any], remake: tuple[Any, ...],
-               signature: bool = True) -> Function:
-    """A Function of `body` that carries f's name and, unless its arguments differ, f's signature."""
-    if not callable(f):
-        raise TypeError(f"{name}: got a {type(f).__name__}, wanted a function{at(user_line())}")
-    body.__name__ = f"{name}({getattr(f, '__name__', type(f).__name__)})"
-    body.__qualname__ = f"{name}({getattr(f, '__qualname__', type(f).__name__)})"
-    body.__module__ = getattr(f, "__module__", __name__)
-    if signature:
-        body.__wrapped__ = f  # type: ignore[attr-defined]
-    numbers, names = getattr(f, "static_arguments", ((), ()))
-    return Function(body, numbers if signature else (), names if signature else (), remake)
-
+__all__ = ["grad", "hessian", "hvp", "jacobian", "jvp", "linearize", "value_and_grad", "vjp"]
 
 def _remade(transform: Callable[..., Any], f: Any, arguments: dict[str, Any]) -> tuple[Any, ...]:
     return functools.partial(transform, **arguments), (f,)
@@ -129,7 +79,7 @@ def grad(f: Callable[..., Any], argnums: Argnums = 0, has_aux: bool = False) -> 
         _, aux, grads = _value_aux_grads("grad", f, args, kwargs, argnums, has_aux)
         return (grads, aux) if has_aux else grads
 
-    return _transform(f, "grad", gradient, _remade(grad, f, {"argnums": argnums, "has_aux": has_aux}))
+    return function_of(f, "grad", gradient, _remade(grad, f, {"argnums": argnums, "has_aux": has_aux}))
 
 
 def value_and_grad(f: Callable[..., Any], argnums: Argnums = 0, has_aux: bool = False) -> Function:
@@ -167,7 +117,7 @@ def value_and_grad(f: Callable[..., Any], argnums: Argnums = 0, has_aux: bool = 
         y, aux, grads = _value_aux_grads("value_and_grad", f, args, kwargs, argnums, has_aux)
         return ((y, aux) if has_aux else y), grads
 
-    return _transform(f, "value_and_grad", both,
+    return function_of(f, "value_and_grad", both,
                       _remade(value_and_grad, f, {"argnums": argnums, "has_aux": has_aux}))
 
 
@@ -210,7 +160,7 @@ def hvp(f: Callable[..., Any], argnums: Argnums = 0) -> Function:
         numbers = (argnums,) if isinstance(argnums, int) else tuple(argnums)
         count = len(numbers) + len(args)
         rest = iter(args)
-        chosen_values = dict(zip([_position(n, count, "hvp") for n in numbers],
+        chosen_values = dict(zip([position_of(n, count, "hvp") for n in numbers],
                                  [x] if isinstance(argnums, int) else list(x), strict=True))
         full = [chosen_values[i] if i in chosen_values else next(rest) for i in range(count)]
         chosen = Chosen("hvp", full, argnums)
@@ -220,18 +170,101 @@ def hvp(f: Callable[..., Any], argnums: Argnums = 0) -> Function:
         gradients = pull_back(chosen.graph, [y], chosen.xs, [_ones(y)], "hvp")
         return chosen.nest(push_along(chosen.graph, gradients, chosen.xs, tangents))
 
-    return _transform(f, "hvp", product, _remade(hvp, f, {"argnums": argnums}), signature=False)
+    return function_of(f, "hvp", product, _remade(hvp, f, {"argnums": argnums}), signature=False)
 
 
-def _kept(f: Callable[..., Any], name: str, make: Callable[[], Any]) -> Any:
-    """What `make` gives, kept with the function so that a second call does not trace again."""
-    own = None if isinstance(f, types.MethodType) else getattr(f, "__dict__", None)
-    if own is None:
-        return make()
-    kept = own.setdefault("__numgrad__", {})
-    if name not in kept:
-        kept[name] = make()
-    return kept[name]
+def jacobian(f: Callable[..., Any], argnums: Argnums = 0, mode: str = "auto") -> Function:
+    """The Jacobian of a function, as a function of the same arguments.
+
+    Parameters
+    ----------
+    f : callable
+        Returns an array or a nest of arrays.
+    argnums : int or sequence of int
+        Which positional arguments to differentiate; each may be a nest of arrays.
+    mode : {"auto", "forward", "reverse"}
+        One batched push for each argument, one batched pull for each result, or whichever has fewer of them.
+
+    Returns
+    -------
+    Function
+        Gives the nest of f's results, each leaf replaced by the nest of the argument (a tuple for a sequence of argnums) with blocks of
+        shape ``y.shape + x.shape``; zeros where y does not depend on x.
+
+    Raises
+    ------
+    DtypeError (a TypeError)
+        A chosen argument is an integer; forward mode for a real result of a complex argument.
+    ValueError
+        An unknown mode.
+
+    Notes
+    -----
+    ``J[i, j] = dy[i]/dx[j]``. For complex x and real y, ``dy = Re(J dx)``; for complex x and y the function is taken as holomorphic.
+
+    Examples
+    --------
+    >>> import numpy as np, numgrad as ng
+    >>> ng.jacobian(lambda x: x[::-1] * x[0])(np.array([2.0, 3.0]))
+    array([[3., 2.],
+           [4., 0.]])
+    """
+    def blocks(*args: Any, **kwargs: Any) -> Any:
+        chosen = Chosen("jacobian", args, argnums)
+        ys, structure = result_nodes(chosen.graph, f(*chosen.args, **kwargs))
+        with chosen.graph.lock:
+            found = full_jacobian(ys, chosen.xs, mode)
+        return unflatten(structure, [chosen.nest(row) for row in found])
+
+    return function_of(f, "jacobian", blocks, _remade(jacobian, f, {"argnums": argnums, "mode": mode}))
+
+
+def hessian(f: Callable[..., Any], argnums: Argnums = 0) -> Function:
+    """The Hessian of a scalar function, by batched forward mode over reverse mode.
+
+    Parameters
+    ----------
+    f : callable
+        Returns one real scalar.
+    argnums : int or sequence of int
+        Which positional arguments to differentiate; each may be a nest of real arrays.
+
+    Returns
+    -------
+    Function
+        Gives the nest of the argument, each leaf a nest of the argument again, with blocks of shape ``a.shape + b.shape``; zeros where
+        there is no dependence.
+
+    Raises
+    ------
+    ShapeError (a ValueError)
+        The result is no scalar.
+    DtypeError (a TypeError)
+        A chosen argument is an integer or complex.
+
+    Notes
+    -----
+    ``H[i, j] = d^2 f / dx[i] dx[j]``, in memory proportional to the number of elements squared; `hvp` needs no matrix.
+
+    Examples
+    --------
+    >>> import numpy as np, numgrad as ng
+    >>> ng.hessian(lambda x: x[0] ** 2 * x[1])(np.array([1.0, 3.0]))
+    array([[6., 2.],
+           [2., 0.]])
+    """
+    def blocks(*args: Any, **kwargs: Any) -> Any:
+        chosen = Chosen("hessian", args, argnums)
+        for x, name in zip(chosen.xs, chosen.names, strict=True):
+            if x.dtype.kind == "c":
+                raise DtypeError(f"hessian: {name} is {x.dtype}; second derivatives are for real arguments{at(user_line())}")
+        y = scalar_result(chosen.graph, flatten(f(*chosen.args, **kwargs))[0], "hessian")
+        gradients = pull_back(chosen.graph, [y], chosen.xs, [_ones(y)], "hessian")
+        with chosen.graph.lock:
+            found = full_jacobian(gradients, chosen.xs, "forward")
+        return chosen.nest([chosen.nest(row) for row in found])
+
+    return function_of(f, "hessian", blocks, _remade(hessian, f, {"argnums": argnums}))
 
 
 def _primals(what: str, values: Any) -> tuple[Any, ...]:
@@ -281,94 +314,12 @@ def jvp(f: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any]) 
             chosen = Chosen("jvp", xs, range(len(xs)))
             values = arrange(list(vs), chosen.structure, "jvp: tangents")
             moving = tangents_for(chosen.graph, values, chosen.xs, "jvp", chosen.names)
-            ys, structure = _nodes(chosen.graph, f(*chosen.args))
+            ys, structure = result_nodes(chosen.graph, f(*chosen.args))
             return unflatten(structure, ys), unflatten(structure, push_along(chosen.graph, ys, chosen.xs, moving))
 
-        return _transform(f, "jvp", directional, (_no_pickle, ("jvp",)), signature=False)
+        return function_of(f, "jvp", directional, (no_pickle, ("jvp",)), signature=False)
 
-    return _kept(f, "jvp", make)(given, along)  # type: ignore[no-any-return]
-
-
-def _nodes(graph: Graph, result: Any) -> tuple[list[Tensor], Structure]:
-    leaves, structure = flatten(result)
-    return [node(graph, leaf) for leaf in leaves], structure
-
-
-def _no_pickle(what: str) -> None:
-    raise TypeError(f"{what} closes over its primals and cannot be pickled")
-
-
-class _Late:
-    """The second phase of one trace of `vjp` or `linearize`: late inputs in, derivatives out."""
-
-    def __init__(self, likes: list[Tensor], structure: Structure, late: list[Tensor | None], phases: Phases,
-                 out_structure: Structure) -> None:
-        self.likes, self.structure, self.late = likes, structure, late
-        self.phases, self.out_structure = phases, out_structure
-        self.variant: Variant | None = None
-
-    def program(self, inputs: list[Tensor], graph: Graph) -> Any:
-        """Early inputs, residuals and late inputs in; the derivatives out."""
-        if self.variant is None:
-            late = [t for t in self.late if t is not None]
-            self.variant = Variant(graph, [*inputs, *self.phases.stand_ins, *late], self.phases.outputs, self.out_structure)
-        return self.variant.program
-
-    def arrays(self, nest: Any, shapes: Sequence[tuple[int, ...]], what: str) -> list[np.ndarray[Any, Any]]:
-        """The late inputs' arrays of a user's nest, checked; None is zeros."""
-        result = []
-        for i, (value, like, late) in enumerate(zip(arrange(nest, self.structure, what), self.likes, self.late, strict=True)):
-            if late is None:
-                continue
-            array = np.zeros(shapes[i]) if value is None else np.asarray(value)
-            if array.shape != shapes[i]:
-                raise ShapeError(f"{what}: entry {i} has shape {array.shape}, wanted {shapes[i]}{at(user_line())}")
-            if array.dtype.kind not in "fiub" + like.dtype.kind:
-                raise DtypeError(f"{what}: entry {i} is {array.dtype}, wanted {like.dtype}{at(user_line())}")
-            result.append(np.asarray(array, dtype=like.dtype, order="C"))
-        return result
-
-
-class _TwoPhase:
-    """A function that is traced once, and split: its value and residuals at once, its derivative map when it is called."""
-
-    def __init__(self, f: Callable[..., Any], what: str) -> None:
-        self.f, self.what = f, what
-        self.late: weakref.WeakKeyDictionary[Graph, _Late] = weakref.WeakKeyDictionary()
-        self.first = _transform(f, what, lambda given: self._trace(given), (_no_pickle, (what,)), signature=False)
-
-    def _trace(self, primals: Any) -> Any:
-        chosen = Chosen(self.what, primals, range(len(primals)))
-        graph = chosen.graph
-        ys, structure = _nodes(graph, self.f(*chosen.args))
-        backwards = self.what == "vjp"
-        likes = ys if backwards else chosen.xs
-        late = [placeholder(t.dtype, t.spec.shape, "late") if is_trainable(t.dtype) else None for t in likes]
-        if backwards:
-            derivatives, nest = pull_back(graph, ys, chosen.xs, late, "vjp"), chosen.structure
-        else:
-            derivatives, nest = push_along(graph, ys, chosen.xs, late), structure
-        phases = split(graph, derivatives, [t for t in late if t is not None])
-        self.late[graph] = _Late(likes, structure if backwards else chosen.structure, late, phases, nest)
-        return unflatten(structure, ys), phases.residuals
-
-    def __call__(self, primals: tuple[Any, ...]) -> tuple[Any, Callable[[Any], Any]]:
-        variant, inputs, results = self.first.run_flat(primals)
-        later = self.late[variant.graph]
-        structure = variant.structure[2][0]
-        ys = results[:len(results) - len(later.phases.residuals)]
-        residuals = results[len(ys):]
-        eager = any(isinstance(leaf, Tensor) for leaf in flatten(primals)[0])
-        wrap = as_tensor if eager else np.asarray
-        like = ys if self.what == "vjp" else inputs
-        shapes = [a.shape for a in like]
-
-        def apply_map(nest: Any) -> Any:
-            arrays = later.arrays(nest, shapes, self.what)
-            found = later.program(variant.inputs, variant.graph)(*inputs, *residuals, *arrays)
-            return unflatten(later.out_structure, [wrap(a) for a in found])
-
-        return unflatten(structure, [wrap(y) for y in ys]), apply_map
+    return kept_with(f, "jvp", make)(given, along)  # type: ignore[no-any-return]
 
 
 def vjp(f: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[[Any], tuple[Any, ...]]]:
@@ -403,7 +354,7 @@ def vjp(f: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[[Any], tupl
     (array([ 2., -2.]),)
     """
     def in_the_graph(graph: Graph, chosen: Chosen) -> tuple[Any, Callable[[Any], Any]]:
-        ys, structure = _nodes(graph, f(*chosen.args))
+        ys, structure = result_nodes(graph, f(*chosen.args))
 
         def pull(cotangent: Any) -> tuple[Any, ...]:
             with graph.as_default():
@@ -412,7 +363,7 @@ def vjp(f: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[[Any], tupl
 
         return unflatten(structure, ys), pull
 
-    y, apply_map = _two_phase("vjp", f, primals, in_the_graph)
+    y, apply_map = in_two_phases("vjp", f, primals, in_the_graph)
     return y, lambda cotangent: tuple(apply_map(cotangent))
 
 
@@ -448,7 +399,7 @@ def linearize(f: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[..., 
     array([ 2., 40.])
     """
     def in_the_graph(graph: Graph, chosen: Chosen) -> tuple[Any, Callable[[Any], Any]]:
-        ys, structure = _nodes(graph, f(*chosen.args))
+        ys, structure = result_nodes(graph, f(*chosen.args))
 
         def push(tangents: Any) -> Any:
             with graph.as_default():
@@ -458,16 +409,7 @@ def linearize(f: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[..., 
 
         return unflatten(structure, ys), push
 
-    y, apply_map = _two_phase("linearize", f, primals, in_the_graph)
+    y, apply_map = in_two_phases("linearize", f, primals, in_the_graph)
     return y, lambda *tangents: apply_map(list(tangents))
 
 
-def _two_phase(what: str, f: Callable[..., Any], primals: tuple[Any, ...],
-               in_the_graph: Callable[[Graph, Chosen], tuple[Any, Callable[[Any], Any]]]) -> tuple[Any, Callable[[Any], Any]]:
-    leaves = flatten(primals)[0]
-    if not in_graph(leaves):
-        return _kept(f, what, lambda: _TwoPhase(f, what))(primals)  # type: ignore[no-any-return]
-    graph = next((t.graph for t in leaves if isinstance(t, Tensor) and t.graph is not None), None) or current_graph()
-    assert graph is not None
-    with graph.as_default():
-        return in_the_graph(graph, Chosen(what, primals, range(len(primals))))

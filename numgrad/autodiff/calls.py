@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from numgrad.autodiff.forward import pushforward
 from numgrad.autodiff.reverse import build_gradients
+from numgrad.autodiff.rules import require_shape
 from numgrad.errors import DtypeError, ShapeError, at, user_line
 from numgrad.graph.core import Graph, Tensor, WeakTensor, apply, as_tensor, weaken
 from numgrad.graph.scopes import scope_in
-from numgrad.ops.kinds import cast_to
-from numgrad.types import is_trainable, same_shape, show_shape
+from numgrad.ops.kinds import as_node, cast_to
+from numgrad.types import is_trainable, show_shape
 
-__all__ = ["cotangents_for", "fresh", "node", "pull_back", "push_along", "scalar_result", "tangents_for"]
-
-
-def node(graph: Graph, value: Any) -> Tensor:
-    """`value` as a node of `graph`."""
-    tensor = as_tensor(value)
-    return tensor if tensor.op is not None else graph.capture(tensor)
+__all__ = ["cotangents_for", "fresh", "pull_back", "push_along", "scalar_result", "tangents_for"]
 
 
 def fresh(graph: Graph, values: Sequence[Any], what: str, names: Sequence[str]) -> list[Tensor]:
@@ -35,7 +30,7 @@ def fresh(graph: Graph, values: Sequence[Any], what: str, names: Sequence[str]) 
         if not is_trainable(tensor.dtype):
             raise DtypeError(f"{what}: {name} is {tensor.dtype}; derivatives need a floating or complex argument: pass 3.0 for 3, or "
                              f"x.astype(float); leave integers out of argnums{at(user_line())}")
-        own = apply("identity", node(graph, tensor))
+        own = apply("identity", as_node(graph, tensor))
         is_number = isinstance(value, (WeakTensor, float, complex)) and not isinstance(value, np.generic)
         result.append(weaken(own) if is_number else own)
     return result
@@ -46,7 +41,7 @@ def scalar_result(graph: Graph, leaves: Sequence[Any], what: str) -> Tensor:
     if len(leaves) != 1:
         raise TypeError(f"{what}: the function returned a nest of {len(leaves)} values, wanted one scalar; return (value, extras) with "
                         f"has_aux=True, or use ng.jacobian or ng.vjp{at(user_line())}")
-    y = node(graph, leaves[0])
+    y = as_node(graph, leaves[0])
     if y.shape:
         raise ShapeError(f"{what}: the function returned shape {show_shape(y.shape)}, wanted a scalar; use ng.jacobian, or reduce it "
                          f"with np.sum or np.mean{at(user_line())}")
@@ -74,33 +69,18 @@ def push_along(graph: Graph, ys: Sequence[Tensor], xs: Sequence[Tensor], tangent
 
 def tangents_for(graph: Graph, given: Sequence[Any], xs: Sequence[Tensor], what: str, names: Sequence[str]) -> list[Tensor | None]:
     """Tangents checked against their primals: of the same shape, cast within floating point; None is zero."""
-    return [None if t is None else _fitted(node(graph, t), x, f"{what}: the tangent of {name}")
+    return [None if t is None else _fitted(as_node(graph, t), x, f"{what}: the tangent of {name}")
             for t, x, name in zip(given, xs, names, strict=True)]
 
 
 def cotangents_for(graph: Graph, given: Sequence[Any], ys: Sequence[Tensor], what: str) -> list[Tensor | None]:
     """Cotangents checked against the results; None is zero, and so is that of an integer result."""
     return [None if c is None or not is_trainable(y.dtype) else
-            _fitted(node(graph, c), y, f"{what}: cotangent {i}") for i, (c, y) in enumerate(zip(given, ys, strict=True))]
+            _fitted(as_node(graph, c), y, f"{what}: cotangent {i}") for i, (c, y) in enumerate(zip(given, ys, strict=True))]
 
 
 def _fitted(tensor: Tensor, like: Tensor, what: str) -> Tensor:
-    if not same_shape(tensor.spec.shape, like.spec.shape):
-        if len(tensor.shape) != len(like.shape):
-            raise _misfit(tensor, like, what)
-        for a, b in zip(tensor.spec.shape, like.spec.shape, strict=True):
-            if (isinstance(a, int) and isinstance(b, int) and a != b) or graph_of(like).sizes.unify(a, b) is None:
-                raise _misfit(tensor, like, what)
+    require_shape(tensor.spec.shape, like.spec.shape, what)
     if tensor.dtype.kind == "c" and like.dtype.kind != "c":
         raise DtypeError(f"{what} is {tensor.dtype}, wanted {like.dtype}{at(user_line())}")
     return cast_to(tensor, like.dtype)
-
-
-def _misfit(tensor: Tensor, like: Tensor, what: str) -> ShapeError:
-    return ShapeError(f"{what} has shape {show_shape(tensor.shape)}, wanted {show_shape(like.shape)}{at(user_line())}")
-
-
-def graph_of(tensor: Tensor) -> Graph:
-    """The graph of a node."""
-    assert tensor.graph is not None
-    return tensor.graph

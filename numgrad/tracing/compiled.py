@@ -10,8 +10,8 @@ import numpy as np
 from numgrad.compiler.program import Bound, Program, compile_program
 from numgrad.errors import GraphError, at, user_line
 from numgrad.graph.core import Graph, Tensor
-from numgrad.ops.kinds import as_node
 from numgrad.nest import LEAF, flatten, unflatten
+from numgrad.ops.kinds import as_node
 
 __all__ = ["Compiled", "compile"]
 

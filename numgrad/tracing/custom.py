@@ -16,10 +16,22 @@ from numgrad.autodiff.reverse import build_gradients
 from numgrad.autodiff.rules import require_shape
 from numgrad.autodiff.slices import IndexedSlices, dense
 from numgrad.errors import DtypeError, GraphError, SourceLine, at, user_line
-from numgrad.graph.core import Graph, Operation, Tensor, WeakTensor, apply, apply_all, as_tensor, current_graph, placeholder, state, weaken
+from numgrad.graph.core import (
+    Graph,
+    Operation,
+    Tensor,
+    WeakTensor,
+    apply,
+    apply_all,
+    as_tensor,
+    current_graph,
+    placeholder,
+    state,
+    weaken,
+)
 from numgrad.graph.walk import ancestors
-from numgrad.ops.kinds import as_node, cast_to, define, infer_same
 from numgrad.nest import Structure, arrange, flatten, unflatten
+from numgrad.ops.kinds import as_node, cast_to, define, infer_same
 from numgrad.types import is_trainable
 
 __all__ = ["custom_gradient", "grad_pass_through", "recompute_grad"]

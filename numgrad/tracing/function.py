@@ -14,8 +14,8 @@ from typing import Any, overload
 import numpy as np
 
 from numgrad.errors import GraphError, at, user_line
-from numgrad.graph.core import Graph, Tensor, TracedValueError, state, as_tensor
-from numgrad.nest import assembler, flatten, leaf_paths, Structure, unflatten
+from numgrad.graph.core import Graph, Tensor, TracedValueError, as_tensor, state
+from numgrad.nest import Structure, assembler, flatten, leaf_paths, unflatten
 from numgrad.tracing.trace import Argument, Static, Variant, call_array, describe, numbers_behind, result_tensors, trace
 from numgrad.types import Size
 

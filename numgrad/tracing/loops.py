@@ -11,8 +11,8 @@ from numgrad.autodiff.control import closed
 from numgrad.errors import DtypeError, ShapeError, at, user_line
 from numgrad.graph.body import Body, trace_body
 from numgrad.graph.core import Graph, Tensor, apply, apply_all, as_tensor, current_graph
-from numgrad.ops.kinds import as_node, cast_to
 from numgrad.nest import Structure, flatten, unflatten
+from numgrad.ops.kinds import as_node, cast_to
 from numgrad.types import Dim, Size, Spec, require_equal, same_shape, show_shape
 
 __all__ = ["case", "cond", "fold", "fori_loop", "map", "scan", "switch_case", "while_loop"]

@@ -1,3 +1,0 @@
-"""Nests under the name that they had on this floor."""
-
-from numgrad.nest import *
