@@ -18,6 +18,7 @@ from numgrad.compiler.memory import bytes_of
 from numgrad.compiler.plan import Context, Plan
 from numgrad.errors import DeviceError, DtypeError, GraphError, ShapeError, at, user_line
 from numgrad.graph.core import Graph, Tensor
+from numgrad.graph.scopes import heard_by
 from numgrad.graph.run import bind_sizes, check_guards
 from numgrad.types import Dim, Size, Spec, as_dtype, canonical_shape, dim_key, dim_value, lone_symbol
 
@@ -344,5 +345,5 @@ def compile_program(inputs: Sequence[Tensor], outputs: Sequence[Tensor], target:
     for tensor in inputs:
         if tensor.op is None or tensor.op.type != "placeholder":
             raise GraphError(f"compile: inputs must be placeholders, got {tensor!r}{at(user_line())}")
-    with graph.lock:
+    with graph.lock, heard_by(()):  # what is lowered is no operation of the user's
         return Program(inputs, outputs, graph)

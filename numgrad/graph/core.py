@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from numgrad.types import Dim, Shape, ShapeEnv, Size, Spec, as_dtype, canonical_
 __all__ = [
     "Graph",
     "Operation",
+    "Recorder",
     "Tensor",
     "TracedValueError",
     "WeakTensor",
@@ -45,7 +46,18 @@ class _State(threading.local):
         self.devices: list[str] = []
         self.controls: list[tuple[Operation, ...]] = []
         self.lines: list[SourceLine | None] = []
-        self.recorders: list[Callable[[OpRecord, tuple[Tensor, ...], tuple[Tensor, ...], dict[str, Any]], None]] = []
+        self.recorders: Sequence[Recorder] = ()
+
+
+class Recorder(Protocol):
+    """What is told about every operation and every read of a variable in its thread, outermost first."""
+
+    def operation(self, record: OpRecord, inputs: tuple[Tensor, ...], outputs: tuple[Tensor, ...],
+                  attrs: dict[str, Any]) -> None:
+        """An operation was made, eagerly or in a graph; `inputs` are what was given, before any of it was captured."""
+
+    def read(self, variable: Any, handle: Tensor) -> None:
+        """A variable is about to be read; `handle` stands for it, eagerly or in the current graph."""
 
 
 state = _State()
@@ -156,8 +168,7 @@ class Tensor:
             return f"ng.asarray({np.array2string(self._value, separator=', ')}, dtype={self.dtype})"
         return f"<numgrad.Tensor {self.name!r} shape={show_shape(self.shape)} dtype={self.dtype}>"
 
-    def __hash__(self) -> int:
-        return id(self)
+    __hash__ = object.__hash__  # by identity, also where `==` compares elements
 
     # -- what a traced value cannot do
     def _concrete(self, what: str, instead: str) -> np.ndarray[Any, Any]:
@@ -232,6 +243,8 @@ class Graph:
         self.outer: Graph | None = None  # for the body of a loop or branch: the graph that it stands in
         self.reached: dict[Tensor, Tensor] = {}  # tensors of outer graphs that it reads, and the inputs that carry them
         self.overrides: list[dict[str, str]] = []
+        self.variables: dict[Any, Tensor] = {}  # the nodes that stand for variables that are read here
+        self.assigned: dict[Any, Tensor] | None = None  # their new values, in the graph of a function
         self._names: dict[str, int] = {}
         self._scope = ""
 
@@ -419,6 +432,8 @@ def as_tensor(value: Any, dtype: Any = None) -> Tensor:
     if isinstance(value, Size):
         value = value.tensor()
         return as_tensor(value, dtype) if dtype is not None else value  # type: ignore[no-any-return]
+    if state.recorders and isinstance(value, (list, tuple)) and _holds_tensor(value):
+        return _stack_nested(value, dtype)  # NumPy would take the values and lose where they come from
     try:
         array = np.asarray(value, dtype=dtype)
     except (ValueError, TypeError) as error:
@@ -490,7 +505,10 @@ def apply_all(name: str, *inputs: Tensor, op_name: str | None = None, **attrs: A
     specs = record.infer([t.spec for t in inputs], attrs)
     if graph is not None:
         nodes = tuple([t if t._value is None and t.op.graph is graph else graph.capture(t) for t in inputs])
-        return graph.add(record, nodes, attrs, specs, op_name).outputs
+        outputs = graph.add(record, nodes, attrs, specs, op_name).outputs
+        if state.recorders:
+            tell(record, inputs, outputs, attrs)
+        return outputs
     if any(_has_size(value) for value in attrs.values()):
         raise GraphError(f"{name}: a size that is known only when a program runs was used outside its graph"
                          f"{at(user_line())}")
@@ -502,9 +520,15 @@ def apply_all(name: str, *inputs: Tensor, op_name: str | None = None, **attrs: A
     values = result if isinstance(result, tuple) else (result,)
     outputs = tuple([Tensor(s.dtype, np.shape(v), None, i, np.asarray(v, dtype=s.dtype))
                      for i, (s, v) in enumerate(zip(specs, values, strict=True))])
-    for recorded in state.recorders:
-        recorded(record, tuple(inputs), outputs, attrs)
+    if state.recorders:
+        tell(record, inputs, outputs, attrs)
     return outputs
+
+
+def tell(record: OpRecord, inputs: tuple[Tensor, ...], outputs: tuple[Tensor, ...], attrs: dict[str, Any]) -> None:
+    """Tell the recorders of this thread about an operation."""
+    for recorder in state.recorders:
+        recorder.operation(record, inputs, outputs, attrs)
 
 
 def apply(name: str, *inputs: Tensor, op_name: str | None = None, **attrs: Any) -> Tensor:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from numgrad.errors import GraphError, SourceLine, at, user_line
-from numgrad.graph.core import Graph, Operation, Tensor, current_graph, state
-from numgrad.graph.records import OpRecord
+from numgrad.graph.core import Graph, Operation, Recorder, Tensor, current_graph, state
 
-__all__ = ["backward_of", "control_dependencies", "device", "name_scope", "recorder", "scope_in", "source_line"]
+__all__ = ["backward_of", "control_dependencies", "device", "name_scope", "heard_by", "scope_in", "source_line", "start",
+           "stop", "without_graph"]
 
 
 @contextmanager
@@ -135,13 +135,31 @@ def source_line(where: SourceLine | None) -> Iterator[None]:
         state.lines.pop()
 
 
+def start(recorder: Recorder) -> None:
+    """Tell `recorder` about what happens in this thread from now on."""
+    state.recorders = (*state.recorders, recorder)
+
+
+def stop(recorder: Recorder) -> None:
+    """Tell it no more."""
+    state.recorders = tuple([r for r in state.recorders if r is not recorder])
+
+
 @contextmanager
-def recorder(
-    record: Callable[[OpRecord, tuple[Tensor, ...], tuple[Tensor, ...], dict[str, Any]], None]
-) -> Iterator[None]:
-    """Tell `record` about every eager operation made inside, in this thread."""
-    state.recorders.append(record)
+def heard_by(recorders: Sequence[Recorder]) -> Iterator[None]:
+    """Tell only these recorders about what happens inside."""
+    before, state.recorders = state.recorders, recorders
     try:
         yield
     finally:
-        state.recorders.remove(record)
+        state.recorders = before
+
+
+@contextmanager
+def without_graph() -> Iterator[None]:
+    """Run operations on eager tensors at once, also while a graph is being built."""
+    before, state.graphs = state.graphs, []
+    try:
+        yield
+    finally:
+        state.graphs = before

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 from numgrad.graph.core import Operation, Tensor
 from numgrad.types import Size
 
-__all__ = ["ancestors", "between", "consumers"]
+__all__ = ["along", "ancestors", "between", "consumers"]
 
 
 def ancestors(tensors: Iterable[Tensor], stop: Callable[[Tensor], bool] | None = None) -> list[Operation]:
@@ -55,9 +56,14 @@ def between(ys: Sequence[Tensor], xs: Sequence[Tensor], crosses: Callable[[Tenso
 
     A path goes only through tensors for which `crosses` is true, and ends at operations in `stopped`.
     """
-    order = ancestors(ys)
+    return along(ancestors(ys), ys, xs, crosses, stopped)
+
+
+def along(order: Iterable[Any], ys: Sequence[Tensor], xs: Sequence[Tensor], crosses: Callable[[Tensor], bool],
+          stopped: frozenset[Operation] = frozenset()) -> tuple[list[Any], set[Tensor]]:
+    """`between` for operations given in their order, which holds all that `ys` depend on."""
     reached: set[Tensor] = set(xs)
-    forward: list[Operation] = []
+    forward: list[Any] = []
     for op in order:
         if op in stopped:
             continue
@@ -65,7 +71,7 @@ def between(ys: Sequence[Tensor], xs: Sequence[Tensor], crosses: Callable[[Tenso
             forward.append(op)
             reached.update(t for t in op.outputs if crosses(t))
     wanted = {t for t in ys if t in reached}
-    result: list[Operation] = []
+    result: list[Any] = []
     for op in reversed(forward):
         if any(t in wanted for t in op.outputs):
             result.append(op)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -18,13 +19,13 @@ Infer = Callable[[Sequence[Spec], Mapping[str, Any]], tuple[Spec, ...]]
 _WEAK_ZEROS: dict[str, Any] = {"b": False, "i": 0, "u": 0, "f": 0.0, "c": 0j}
 
 
-class _Masking:
+class _Masking(threading.local):
     """Whether the cotangent at hand may hold exact zeros for elements that did not take part."""
 
     active = False
 
 
-masking = _Masking()  # set by the gradient builder under the graph's lock around each rule
+masking = _Masking()  # set by the gradient builder around each rule
 
 
 def times(cotangent: Tensor, factor: Any) -> Tensor:
@@ -39,7 +40,7 @@ def times(cotangent: Tensor, factor: Any) -> Tensor:
     if value.dtype != cotangent.dtype:
         common = promote(value.dtype, cotangent.dtype)
         value, cotangent = cast_to(value, common), cast_to(cotangent, common)
-    constant = value.op is None or (value.op.type == "constant")
+    constant = not isinstance(factor, Tensor) or (value.op is not None and value.op.type == "constant")
     if masking.active and not constant:
         return apply("multiply_no_nan", value, cotangent)
     return apply("multiply", cotangent, value)
