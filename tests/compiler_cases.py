@@ -1,4 +1,4 @@
-"""What the tests of the compiler share: building small graphs, exact numbers, and the comparison with the interpreter."""
+"""What the tests of the compiler share: small graphs, exact numbers, the comparison with the interpreter, processes."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from typing import Any
 import numpy as np
 
 import numgrad as ng
-from numgrad.graph.core import Graph, Tensor, placeholder
+from numgrad.graph.core import Graph, placeholder
 from numgrad.tracing.compiled import Compiled
 from numgrad.tracing.compiled import compile as compile_graph
-from numgrad.tracing.nest import flatten
+from numgrad.nest import flatten
+from numgrad_kernels import build
 from tests.op_cases import disagreement, generator
 
-ROOT = Path(__file__).resolve().parent.parent
+PLACES = [str(Path(module.__file__).parents[1]) for module in (ng, build)]
 DTYPES = [np.dtype(c) for c in "? i1 i2 i4 i8 u1 u2 u4 u8 f2 f4 f8 c8 c16".split()]
 
 
@@ -69,15 +70,10 @@ def units(dtype: Any, shape: Sequence[int], seed: Any = 0) -> Any:
     return rng.choice(choices, shape).astype(dtype)
 
 
-def placeholder_like(array: Any) -> Tensor:
-    """A placeholder for arrays of this dtype and rank."""
-    return placeholder(array.dtype, (None,) * array.ndim)
-
-
 def python_process(code: str, cache: Path, **variables: str) -> str:
     """What a fresh interpreter prints that keeps its kernels in `cache`; its errors fail the test."""
     environment = {**os.environ, "NUMGRAD_CACHE_DIR": str(cache), **variables,
-                   "PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "kernels")))}
+                   "PYTHONPATH": os.pathsep.join(PLACES)}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=240, env=environment)
     assert done.returncode == 0, done.stderr
     return done.stdout

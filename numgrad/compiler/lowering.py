@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -17,7 +17,7 @@ from numgrad.compiler.printer_numba import COLUMN_BLOCK, Argument, Printed, prin
 from numgrad.compiler.rewrite import Node, Value
 from numgrad.compiler.schedule import LibraryStep
 from numgrad.errors import KernelError, SourceLine, at
-from numgrad.types import Dim, size_product
+from numgrad.types import Dim, Size, Spec, size_product
 
 __all__ = ["Launch", "Scratch", "kernels", "lower_step", "ptx_of"]
 
@@ -144,21 +144,36 @@ def _library(node: Node) -> Launch:
         listed = ", ".join(str(s) for s in ins)
         raise KernelError(f"{node.record.name}: there is no kernel for ({listed}) on target cpu{at(node.where)}")
     dtypes = tuple(np.dtype(d).name for d in library.dtypes(ins, outs, node.attrs))
-    build = kernels("build")
+    sizes = list(library.sizes(ins, outs, node.attrs))
     try:
-        built = build.build_library(library.name, dtypes)
-    except (LookupError, TypeError, NotImplementedError) as error:
+        if library.function is None:
+            built = kernels("build").build_library(library.name, dtypes)
+            source = f"# library kernel {library.name}({', '.join(dtypes)})\n"
+        else:
+            built, integers = _user_kernel(*library.function(node.attrs), ins, outs)
+            source, sizes = built.source, sizes + integers
+    except (LookupError, TypeError, NotImplementedError, kernels("errors").KernelBuildError) as error:
         raise KernelError(f"{node.record.name}: there is no kernel for {', '.join(dtypes)} on target cpu: {error}"
                           f"{at(node.where)}") from error
     arguments: list[Any] = [Argument("buffer", v) for v in (*node.inputs, *node.outputs)]
     arguments += [Scratch(np.dtype(d), n) for d, n in library.scratch(ins, outs, node.attrs)]
-    arguments += [Argument("dim", dim=_integer(n)) for n in library.sizes(ins, outs, node.attrs)]
+    arguments += [Argument("dim", dim=_integer(n)) for n in sizes]
     if library.status:
         arguments.append("status")
     span = library.span(ins, outs, node.attrs)
     flops = library.flops(ins, outs, node.attrs) if library.flops else sum((size_product(s.shape) for s in outs), 0)
-    return Launch(built.address, built.symbol, node.record.name, f"# library kernel {library.name}({', '.join(dtypes)})\n", arguments,
-                  span, flops * 5, library.parallel, list(node.inputs), list(node.outputs), node.where, None, node, flops)
+    return Launch(built.address, built.symbol, node.record.name, source, arguments, span, flops * 5, library.parallel,
+                  list(node.inputs), list(node.outputs), node.where, None, node, flops)
+
+
+def _user_kernel(function: Callable[..., Any], attributes: Mapping[str, Any], ins: Sequence[Spec],
+                 outs: Sequence[Spec]) -> tuple[Any, list[Dim]]:
+    """The kernel of a user's function of arrays, and the integers that it takes after the sizes."""
+    integers = {k: v for k, v in attributes.items() if isinstance(v, (int, np.integer, Size)) and not isinstance(v, bool)}
+    constants = {k: v for k, v in attributes.items() if k not in integers}
+    built = kernels("user").build_user(function, [(s.dtype.name, s.ndim) for s in ins], [(s.dtype.name, s.ndim) for s in outs],
+                                       list(integers), constants)
+    return built, list(integers.values())
 
 
 def _integer(size: Any) -> Dim:

@@ -113,7 +113,7 @@ class Lowered:
         elif name in ("zeros_like", "ones_like", "full"):
             number = {"zeros_like": 0, "ones_like": 1}.get(name)
             fill = np.asarray(attrs["value"] if number is None else number, dtype=specs[0].dtype)
-            return self._broadcast(self.constant(fill), specs[0])
+            return self._broadcast(self.constant(fill), specs[0], where)
         elif name == "multiply":
             for one, other in (inputs, inputs[::-1]):
                 if _filled_with(other, 1) and same_shape(one.shape, specs[0].shape):
@@ -145,15 +145,15 @@ class Lowered:
                 and sum(int(size_product(s.shape)) for s in specs) <= FOLD_LIMIT and not _any_size(attrs)):
             return self._fold(record, inputs, attrs, specs)
         if record.view is not None and inputs and _is_fill(inputs[0]) and len(inputs) == 1:
-            return self._broadcast(_fill_source(inputs[0]), specs[0])
+            return self._broadcast(_fill_source(inputs[0]), specs[0], where)
         return None
 
-    def _broadcast(self, scalar: Value, spec: Spec) -> tuple[Value, ...]:
+    def _broadcast(self, scalar: Value, spec: Spec, where: SourceLine | None) -> tuple[Value, ...]:
         if not spec.shape and not scalar.shape:
             return (scalar,)
         node = self._known.get(("fill", scalar.node.number, _frozen(tuple(spec.shape))))
         if node is None:
-            node = self._append(OPS["broadcast_to"], (scalar,), {"shape": tuple(spec.shape)}, (spec,), None)
+            node = self._append(OPS["broadcast_to"], (scalar,), {"shape": tuple(spec.shape)}, (spec,), where)
             self._known[("fill", scalar.node.number, _frozen(tuple(spec.shape)))] = node
         return node.outputs
 

@@ -1,0 +1,430 @@
+"""Compiled programs as callables: new sizes, plans, inputs of every layout, outputs, errors, and what they show of themselves."""
+
+from __future__ import annotations
+
+import gc
+import math
+import pickle
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+import numgrad as ng
+from numgrad.compiler import program as programs
+from numgrad.graph.core import Graph, placeholder
+from numgrad.tracing.compiled import compile as compile_graph
+from numgrad_kernels import build
+from tests.compiler_cases import Case, exact
+from tests.op_cases import layouts
+
+F8 = np.dtype(np.float64)
+
+
+@pytest.fixture
+def nothing_compiled() -> Iterator[None]:
+    """The test fails when it asks for a kernel that this process does not have yet."""
+    before = build.counters.compiled, build.counters.loaded_from_disk
+    yield
+    assert (build.counters.compiled, build.counters.loaded_from_disk) == before
+
+
+def loss(x: Any, w: Any) -> list[Any]:
+    """A value and a gradient with matrix products, reductions and elementwise functions."""
+    y = ng.tanh(ng.matmul(x, w))
+    value = ng.sum(y * y) / x.shape[0]
+    return [value, *ng.gradients(value, [x, w])]
+
+
+@pytest.fixture(scope="module")
+def gradient() -> Case:
+    case = Case(loss, (F8, ("n", "d")), (F8, ("d",)))
+    case.compiled(np.ones((2, 3)), np.ones(3))
+    return case
+
+
+# -- sizes
+def test_new_sizes_compile_nothing(gradient: Case, nothing_compiled: None) -> None:
+    rng = np.random.default_rng(0)
+    for n, d in [(3, 4), (1, 1), (70, 5), (2, 3), (3000, 30), (3, 4)]:
+        gradient.check(rng.normal(size=(n, d)), rng.normal(size=d), ulps=64, scale=1.0)
+
+
+SYMBOLIC = {
+    "halves": lambda x, y: [x[::2], x[1::2] * 2.0, ng.sum(x[: x.shape[0] // 2])],
+    "products": lambda x, y: [ng.reshape(ng.expand_dims(x, 1) * y, (-1,)), ng.reshape(x[:, None] + y, (x.shape[0] * y.shape[0],))],
+    "sums": lambda x, y: [ng.concat([x, y, x[::-1]]), ng.sum(ng.concat([y, y]) * 2.0)],
+    "differences": lambda x, y: [x[1:] - x[:-1], x[2:-1], y[:-1]],
+    "numbers": lambda x, y: [ng.sum(x) / x.shape[0], x * (x.shape[0] % 3), y * (x.shape[0] * y.shape[0] + 1)],
+    "larger and smaller": lambda x, y: [x[: ng_min(x, y)] + y[: ng_min(x, y)]],
+}
+
+
+def ng_min(x: Any, y: Any) -> Any:
+    from numgrad.types import size_min
+
+    return size_min(x.shape[0], y.shape[0])
+
+
+@pytest.mark.parametrize("name", SYMBOLIC)
+def test_sizes_computed_from_sizes(name: str) -> None:
+    case = Case(SYMBOLIC[name], (F8, ("n",)), (F8, ("m",)))
+    case.compiled(np.ones(4), np.ones(4))
+    before = build.counters.compiled
+    for n, m in [(5, 3), (4, 4), (9, 600), (3, 7), (1001, 12)]:
+        case.check(exact(F8, (n,)), exact(F8, (m,), 1), ulps=4)
+    assert build.counters.compiled == before
+
+
+def test_inputs_may_have_computed_sizes() -> None:
+    with Graph().as_default():
+        x = placeholder(F8, ("n",))
+        half = placeholder(F8, ((x.shape[0] + 1) // 2,))
+        run = compile_graph([x, half], x[::2] + half)
+    assert run(np.arange(5.0), np.ones(3)).tolist() == [1, 3, 5]
+    assert run(np.arange(4.0), np.ones(2)).tolist() == [1, 3]
+    with pytest.raises(ng.errors.ShapeError, match=r"axis 0 has size 3, wanted .* = 2"):
+        run(np.arange(4.0), np.ones(3))
+
+
+def test_a_negative_size_is_an_error_and_not_a_crash() -> None:
+    case = Case(lambda x: [ng.zeros((x.shape[0] - 3,)), ng.sum(ng.exp(ng.concat([x, x]))[: x.shape[0]])], (F8, ("n",)))
+    case.check(np.ones(5), ulps=8)
+    with pytest.raises(ng.errors.ShapeError, match=r"size n-3 = -1 .*test_compiler_programs.py"):
+        case.compiled(np.ones(2))
+
+
+def test_equal_sizes_that_meet_elsewhere_in_the_graph_are_assumed_only_where_they_are_known() -> None:
+    with Graph().as_default():
+        x, y, z = (placeholder(F8, (None,)) for _ in range(3))
+        total = ng.sum(x + y) + ng.sum(y + z)
+        alone = compile_graph(x, ng.exp(x))
+        both = compile_graph([x, z], [x * 2.0, z * 3.0])
+        all_three = compile_graph([x, y, z], total)
+    assert alone(np.zeros(3)).tolist() == [1, 1, 1]
+    assert [v.tolist() for v in both(np.ones(2), np.ones(2))] == [[2, 2], [3, 3]]
+    assert all_three(np.ones(2), np.ones(2), np.ones(2)) == 8
+    for run, arrays in [(both, (np.ones(2), np.ones(3))), (all_three, (np.ones(2), np.ones(2), np.ones(3)))]:
+        with pytest.raises(ng.errors.ShapeError, match=r"must fulfil .* they meet in one operation \(.*test_compiler_programs.py"):
+            run(*arrays)
+
+
+def test_a_size_that_no_input_tells_is_named() -> None:
+    with Graph().as_default():
+        x, y = placeholder(F8, ("n",)), placeholder(F8, ("m",))
+        with pytest.raises(ng.errors.GraphError, match=r"the size m is needed, but it is the size of no input's axis"):
+            compile_graph(x, [x, ng.zeros(y.shape)])
+
+
+# -- plans
+def test_plans_are_remembered_and_dropped_in_the_order_of_their_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(programs, "PLANS_KEPT", 4)
+    case = Case(lambda x: x * 2.0, (F8, ("n",)))
+    plans = {}
+    for n in (1, 2, 3, 4, 1, 5):
+        case.check(np.ones(n))
+        plans[n] = case.program.plan_for(((n,),), [np.ones(n)])
+    assert case.program.plan_for(((1,),), [np.ones(1)]) is plans[1]
+    assert case.program.plan_for(((2,),), [np.ones(2)]) is not plans[2]
+    assert len(case.program._plans) == 4
+
+
+def test_the_latest_call_outlives_its_plan(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`bind` and others make plans too; the memory that the fast call writes to must not go away with the plan."""
+    monkeypatch.setattr(programs, "PLANS_KEPT", 2)
+    case = Case(lambda x: ng.sum(ng.exp(x)) * x, (F8, ("n",)))
+    x = np.zeros(3)
+    case.compiled(x)
+    for n in range(10, 20):
+        case.compiled.bind(np.ones(n))
+    gc.collect()
+    filled = [np.full(k, 7) for k in range(1, 3000)]
+    assert case.compiled.program.fast(x) is not None
+    assert case.compiled(x).tolist() == [0, 0, 0] and len(filled) == 2999
+
+
+# -- errors
+def test_wrong_inputs_are_named() -> None:
+    with Graph().as_default():
+        x = placeholder(F8, ("n", 3), name="weights")
+        k = placeholder(np.int32, (), name="count")
+        run = compile_graph([x, k], ng.sum(x) + ng.cast(k, F8))
+    assert run(np.ones((2, 3)), 4) == 10
+    for arrays, error, message in [
+        ((np.ones((2, 3)),), TypeError, r"got 1 arrays, wanted 2 \(.*test_compiler_programs.py"),
+        ((np.ones((2, 3)), 1, 2), TypeError, "got 3 arrays, wanted 2"),
+        ((np.ones((2, 4)), 1), ng.errors.ShapeError, r"input weights:0: got shape \(2, 4\), wanted \(n,3\) \(axis 1: 4, 3\)"),
+        ((np.ones(3), 1), ng.errors.ShapeError, r"input weights:0: got shape \(3,\), wanted 2 axes \(n,3\)"),
+        ((np.ones((2, 3)), [1]), ng.errors.ShapeError, r"input count:0: got shape \(1,\), wanted 0 axes"),
+        ((np.ones((2, 3)), 1.5), ng.errors.DtypeError, r"input count:0: got float64, wanted int32"),
+        ((np.ones((2, 3), complex), 1), ng.errors.DtypeError, r"input weights:0: got complex128, wanted float64"),
+        (([["a", "b", "c"]], 1), ng.errors.DtypeError, r"input weights:0: got <U1, wanted float64"),
+        ((None, 1), ng.errors.DtypeError, r"input weights:0: got object, wanted float64"),
+    ]:
+        with pytest.raises(error, match=message):
+            run(*arrays)
+    assert run(np.ones((2, 3)), 4) == 10
+
+
+def test_sizes_that_meet_and_differ_name_the_users_line() -> None:
+    with Graph().as_default():
+        x, y = placeholder(F8, ("n",)), placeholder(F8, (None,))
+        z = x * y  # the line that the error names
+        run = compile_graph([x, y], z)
+    line = test_sizes_that_meet_and_differ_name_the_users_line.__code__.co_firstlineno + 3
+    with pytest.raises(ng.errors.ShapeError, match=rf"test_compiler_programs.py:{line} in"):
+        run(np.ones(3), np.ones(4))
+    assert run(np.ones(3), np.ones(3)).tolist() == [1, 1, 1]
+    with pytest.raises(ng.errors.ShapeError, match="axis 0 has size 4, but n is 3 elsewhere"):
+        Case(lambda a, b: a + b, (F8, ("n",)), (F8, ("n",))).compiled(np.ones(3), np.ones(4))
+
+
+def test_bad_targets_inputs_and_graphs_are_refused() -> None:
+    with Graph().as_default():
+        x, y = placeholder(F8, ()), placeholder(F8, (), name="left_out")
+        with pytest.raises(ng.errors.GraphError, match="left_out is not among the inputs"):
+            compile_graph(x, x + y)
+        with pytest.raises(ng.errors.GraphError, match="inputs must be placeholders"):
+            compile_graph(x + 1.0, x + 2.0)
+        with pytest.raises(ValueError, match="unknown target 'fpga'"):
+            compile_graph(x, x + 1.0, target="fpga")
+        with pytest.raises(ng.errors.DeviceError, match="'cuda' cannot run programs yet"):
+            compile_graph(x, x + 1.0, target="cuda")
+    with pytest.raises(ng.errors.GraphError, match="tensors of a graph"):
+        compile_graph([], 3.0)
+
+
+def test_a_missing_kernel_names_op_dtype_and_target(monkeypatch: pytest.MonkeyPatch) -> None:
+    from numgrad_kernels import library
+    from numgrad_kernels.scalar import table
+
+    function = lambda x: ng.sum(ng.tanh(ng.cumsum(x)))  # noqa: E731
+    Case(function, (F8, ("n",)))
+    library.load_families()
+    monkeypatch.delitem(library.LIBRARY, "cumsum")
+    monkeypatch.setattr(build, "_built", {})
+    monkeypatch.setattr(build, "_load_from_disk", lambda key, symbols: None)
+    with pytest.raises(ng.errors.KernelError, match=r"cumsum: there is no kernel for float64 on target cpu.*test_compiler_programs"):
+        Case(function, (F8, ("n",)))
+    monkeypatch.delitem(table(), ("tanh", "f"))  # type: ignore[arg-type]
+    with pytest.raises(ng.errors.KernelError, match=r"cpu: no scalar formula for op 'tanh' on float64.*test_compiler_programs"):
+        Case(lambda x: ng.tanh(x), (F8, ("n",)))
+
+
+def test_a_singular_matrix_raises_at_the_users_line_and_leaves_the_program_usable() -> None:
+    def function(a: Any, b: Any) -> Any:
+        scaled = a * 2.0 + ng.sum(b) * 0.0
+        return ng.sum(ng.linalg.solve(scaled, b)) + ng.sum(b)
+
+    line = function.__code__.co_firstlineno + 2
+    case = Case(function, (F8, ("n", "n")), (F8, ("n",)))
+    good, bad = np.array([[2.0, 1.0], [1.0, 3.0]]), np.ones((2, 2))
+    for _ in range(3):
+        case.check(good, np.ones(2), ulps=16)
+        with pytest.raises(np.linalg.LinAlgError, match=rf"singular.*test_compiler_programs.py:{line} in function"):
+            case.compiled(bad, np.ones(2))
+    with pytest.raises(np.linalg.LinAlgError):
+        case.compiled(bad, np.ones(2), out=[np.zeros(())])
+    bound_matrix = bad.copy()
+    bound = case.compiled.bind(bound_matrix, np.ones(2))
+    with pytest.raises(np.linalg.LinAlgError, match="singular"):
+        bound()
+    bound_matrix[:] = good
+    assert bound()[0] == case.compiled(good, np.ones(2))
+
+
+def test_a_bad_index_raises_IndexError_with_the_op_that_took_it() -> None:
+    case = Case(lambda x, i, j: [ng.take(x * 2.0, i, axis=0) + 1.0, ng.sum(ng.take(x, j, axis=0))],
+                (F8, ("n",)), (np.int64, ("k",)), (np.int64, ("k",)))
+    x = np.arange(4.0)
+    case.check(x, np.array([0, 3, -1]), np.array([1, 1, 1]))
+    with pytest.raises(IndexError, match=r"take: an index is out of range.*test_compiler_programs"):
+        case.compiled(x, np.array([1, 7]), np.array([0, 0]))
+    with pytest.raises(IndexError):
+        case.compiled(x, np.array([1, 2]), np.array([0, -5]))
+    case.check(x, np.array([0, 3]), np.array([1, 2]))
+
+
+# -- inputs
+@pytest.mark.parametrize("label", sorted(layouts(np.zeros((2, 2)))))
+@pytest.mark.parametrize("dtype", ["float64", "int16", "bool", "complex64", "float16"])
+def test_inputs_of_every_layout(label: str, dtype: str) -> None:
+    array = layouts(exact(dtype, (5, 6)))[label]
+    before = array.copy()
+    case = Case(lambda x: [ng.where(x == x, x, x), x[::-1], ng.permute_dims(x, (1, 0))], (dtype, ("a", "b")))
+    for _ in range(2):
+        case.check(array)
+    assert np.array_equal(array, before)
+    assert all(v.flags.c_contiguous and v.flags.writeable and v.dtype.isnative for v in case.compiled(array))
+
+
+def test_inputs_of_other_types() -> None:
+    case = Case(lambda x, s: [x * s, ng.sum(x) - s], (F8, ("n",)), (F8, ()))
+    want = [[2.0, 4.0, 6.0], 4.0]
+
+    class Subclass(np.ndarray):
+        pass
+
+    for x in ([1, 2, 3], (1.0, 2.0, 3.0), np.array([1, 2, 3], np.int8), np.array([1, 2, 3], np.float16), np.arange(1.0, 4.0).view(Subclass),
+              np.asfortranarray([1.0, 2.0, 3.0]), np.array([1, 2, 3], ">i4"), memoryview(np.arange(1.0, 4.0)), range(1, 4)):
+        for s in (2, 2.0, True + 1, np.float32(2), np.float64(2), np.array(2.0), np.int64(2)):
+            got = case.compiled(x, s)
+            assert [v.tolist() for v in got] == want
+            assert [type(v) for v in got] == [np.ndarray, np.ndarray]
+
+
+def test_arrays_with_a_dtype_object_of_their_own() -> None:
+    """Unpickled arrays may hold an equal dtype that is another object; the native entry compares objects."""
+    x = pickle.loads(pickle.dumps(np.arange(3.0)))
+    own = np.ndarray((3,), np.dtype(np.float64, copy=True), x.tobytes())
+    case = Case(lambda a: a + 1.0, (F8, ("n",)))
+    assert case.compiled(own).tolist() == [1, 2, 3]
+    out = np.zeros(3).view(np.dtype(np.float64, copy=True))
+    assert case.compiled(own, out=out) is out
+    assert out.tolist() == [1, 2, 3]
+
+
+def test_empty_arrays_and_programs_without_inputs() -> None:
+    case = Case(lambda x: [x * 2.0, ng.sum(x, axis=0), ng.sum(x, axis=1), ng.prod(x), ng.concat([x, x])], (F8, ("n", "m")))
+    for shape in [(0, 0), (0, 3), (3, 0), (2, 2)]:
+        case.check(np.ones(shape))
+    with Graph().as_default():
+        one = ng.constant([1.0, 2.0])
+        run = compile_graph([], [one * 2.0, one, ng.sum(one)])
+    assert [v.tolist() for v in run()] == [[2, 4], [1, 2], 3]
+
+
+# -- outputs
+def test_outputs_alias_neither_inputs_nor_each_other() -> None:
+    with Graph().as_default():
+        x = placeholder(F8, ("n", "m"))
+        y = x * 2.0
+        fixed = ng.constant(np.arange(100.0))
+        run = compile_graph(x, [x, x, y, y, ng.reshape(y, (-1,)), ng.permute_dims(x, (1, 0)), fixed, fixed, ng.zeros(x.shape),
+                                ng.ones((3,)), ng.ones((3,)), y[0], x.shape[0].tensor()])
+    array = np.ones((3, 4))
+    first, second = run(array), run(array)
+    everything = [array, *first, *second]
+    for i, a in enumerate(everything):
+        assert not any(np.shares_memory(a, b) for b in everything[:i])
+    for v in first:
+        v[...] = -1
+    assert array.tolist() == np.ones((3, 4)).tolist()
+    for mine, again in zip(run(array), second):
+        assert np.array_equal(mine, again)
+    assert second[6].tolist() == list(range(100)) and second[-1] == 3
+
+
+def test_out_writes_where_it_is_told() -> None:
+    case = Case(lambda x: [x * 2.0, ng.sum(x)], (F8, ("n",)))
+    out = [np.full(3, np.nan), np.full((), np.nan)]
+    for scale in (1.0, 2.0):
+        got = case.compiled(scale * np.arange(3.0), out=out)
+        assert all(a is b for a, b in zip(got, out))
+        assert out[0].tolist() == [0, 2 * scale, 4 * scale] and out[1] == 3 * scale
+    assert case.compiled(np.ones(3))[0].tolist() == [2, 2, 2]
+    assert out[1] == 6
+
+
+def test_wrong_out_is_refused_before_anything_is_written() -> None:
+    case = Case(lambda x: [x * 2.0, x + 1.0], (F8, ("n",)))
+    x = np.arange(4.0)
+    good = np.zeros(4)
+    locked = np.zeros(4)
+    locked.flags.writeable = False
+    shared = np.zeros(8)
+    for out, error, message in [
+        ([good], TypeError, "out: got 1 arrays, wanted 2"),
+        ([good, 0.0], TypeError, r"out\[1\]: got float, wanted a numpy.ndarray"),
+        ([good, np.zeros(3)], ng.errors.ShapeError, r"out\[1\]: got float64\(3,\), wanted .* shape \(4,\)"),
+        ([good, np.zeros(4, np.float32)], ng.errors.ShapeError, r"out\[1\]: got float32"),
+        ([good, np.zeros(8)[::2]], ng.errors.ShapeError, "C-contiguous"),
+        ([locked, good], ng.errors.ShapeError, "writeable"),
+        ([good, good], ng.errors.ShapeError, r"out\[1\] shares memory with an input or another output"),
+        ([shared[:4], shared[2:6]], ng.errors.ShapeError, "shares memory"),
+        ([good, x], ng.errors.ShapeError, "shares memory"),
+    ]:
+        with pytest.raises(error, match=message):
+            case.compiled(x, out=out)
+    assert not good.any() and x.tolist() == [0, 1, 2, 3]
+    strided = np.arange(8.0)
+    assert case.compiled(strided[::2], out=[strided[:4], good])[0].tolist() == [0, 4, 8, 12]  # the input was copied
+
+
+def test_out_has_the_nest_of_the_outputs() -> None:
+    with Graph().as_default():
+        x = placeholder(F8, ("n",))
+        run = compile_graph(x, {"double": x * 2.0, "pair": (x + 1.0, ng.sum(x))})
+    out = {"double": np.zeros(2), "pair": (np.zeros(2), np.zeros(()))}
+    got = run(np.ones(2), out=out)
+    assert got["double"] is out["double"] and got["pair"][1] is out["pair"][1]
+    assert out["pair"][1] == 2
+
+
+def test_bind_runs_on_what_the_arrays_hold_then() -> None:
+    case = Case(lambda x, y: [x * y, ng.sum(x)], (F8, ("n",)), (F8, ()))
+    x, y = np.ones(3), np.array(2.0)
+    step = case.compiled.bind(x, y)
+    first = step()
+    assert [v.tolist() for v in first] == [[2, 2, 2], 3]
+    x[:] = 5.0
+    y[...] = -1.0
+    again = step()
+    assert [v.tolist() for v in again] == [[-5, -5, -5], 15]
+    assert all(a is b for a, b in zip(first, again))
+    other = case.compiled.bind(x, y)
+    assert not np.shares_memory(other()[0], again[0])
+    for arrays, error in [((x,), TypeError), ((x[::2], y), ng.errors.ShapeError), ((x, 2.0), ng.errors.ShapeError),
+                          ((x.astype(np.float32), y), ng.errors.ShapeError), ((x, x), ng.errors.ShapeError)]:
+        with pytest.raises(error):
+            case.compiled.bind(*arrays)
+
+
+def test_the_fast_call_refuses_what_it_was_not_made_for() -> None:
+    case = Case(lambda x: x + 1.0, (F8, ("n",)))
+    assert case.program.fast(np.ones(3)) is None
+    case.compiled(np.ones(3))
+    assert case.program.fast(np.ones(3)) is not None
+    for other in (np.ones(4), np.ones((3, 1)), np.ones(3, np.float32), np.ones(6)[::2], [1.0, 1.0, 1.0], 1.0, None):
+        assert case.program.fast(other) is None
+    assert case.program.fast() is None and case.program.fast(np.ones(3), np.ones(3)) is None
+    assert case.compiled([1.0, 2.0]).tolist() == [2, 3]
+
+
+# -- what programs show
+def test_source_plan_and_profile_tell_what_runs() -> None:
+    def function(x: Any, a: Any) -> list[Any]:
+        hidden = ng.matmul(x, a)
+        return [ng.sum(ng.tanh(hidden)), ng.cumsum(ng.exp(x), axis=0)]
+
+    case = Case(function, (F8, ("n", "k")), (F8, ("k", "m")))
+    source = case.compiled.source
+    assert source.count("def kernel(args, lo, hi):") == sum("library" not in x.source for x in _distinct(case))
+    assert "vm_tanh" in source and "# library kernel matmul(float64" in source and "cumsum" in source
+    assert {"steps", "kernels", "build_seconds"} == set(case.compiled.plan())
+    case.compiled(np.ones((20, 5)), np.ones((5, 6)))
+    small = case.compiled.plan()
+    case.compiled(np.ones((200, 5)), np.ones((5, 6)))
+    large = case.compiled.plan()
+    assert small["steps"] == large["steps"] == len(case.program.launches)
+    assert small["kernels"] == case.program.kernel_count <= small["steps"]
+    assert large["flops"] > 9 * small["flops"] > 9 * 2 * 20 * 5 * 6
+    assert large["bytes_moved"] > 5 * small["bytes_moved"] > 0
+    assert large["arena_bytes"] > small["arena_bytes"] >= 20 * 6 * 8
+    steps = case.compiled.profile(np.ones((20, 5)), np.ones((5, 6)))
+    assert [s["step"] for s in steps] == list(range(len(case.program.launches)))
+    assert {"matmul", "cumsum"} <= {s["kernel"] for s in steps}
+    assert all(0 < s["seconds"] < 1 and math.isfinite(s["seconds"]) for s in steps)
+    assert any("test_compiler_programs.py" in s["where"] and "in function" in s["where"] for s in steps)
+
+
+def _distinct(case: Case) -> list[Any]:
+    return list({launch.symbol: launch for launch in case.program.launches}.values())
+
+
+def test_profile_counts_the_step_that_fills_in_addresses() -> None:
+    case = Case(lambda x: [x[2:] * 2.0, ng.sum(x[1:])], (F8, ("n",)))
+    steps = case.compiled.profile(np.arange(6.0))
+    assert steps[0]["kernel"] == "addresses" and steps[0]["step"] == -1
+    case.check(np.arange(6.0))
