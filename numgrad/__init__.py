@@ -1,11 +1,14 @@
 """Gradients of NumPy programs, in graphs and functions, compiled by Numba: the public face, re-exports only."""
 
+import sys as _sys
 from types import ModuleType as _ModuleType
 
 from numgrad import errors, linalg, nn, special
 from numgrad._version import __version__
+from numgrad import protocols as _protocols
 from numgrad.autodiff.aggregate import AggregationMethod
 from numgrad.autodiff.arguments import UnconnectedGradients
+from numgrad.autodiff.opaque import njit_function, py_function
 from numgrad.autodiff.registry import NotDifferentiable, RegisterGradient
 from numgrad.autodiff.reverse import gradients
 from numgrad.autodiff.slices import IndexedSlices
@@ -44,6 +47,8 @@ from numgrad.tracing.function import function
 from numgrad.tracing.loops import case, cond, fold, fori_loop, map, scan, switch_case, while_loop
 from numgrad.tracing.run import run
 from numgrad.transforms import *
+
+_protocols.install(_sys.modules[__name__])
 
 # What stands here is what is exported; sub-namespaces are modules and are named.
 __all__ = ["__version__", "errors", "linalg", "nn", "special"]
