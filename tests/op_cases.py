@@ -23,6 +23,8 @@ WITHOUT_CASES = {
     "size": "holds a size of a graph",
     "cotangent_seed": "is never evaluated",
     "custom_gradient": "its derivative is the user's: tests/test_custom_gradient.py",
+    "py_function": "its value and derivative are the user's: tests/test_extend.py",
+    "njit_function": "its value and derivative are the user's: tests/test_extend.py",
     "recompute_grad": "its derivative is that of a function: tests/test_custom_gradient.py",
 }
 

@@ -65,7 +65,7 @@ def _names() -> dict[str, Any]:
     for short in CASTS:
         names[short] = getattr(types, POINTERS[short])
     for short, long in POINTERS.items():
-        names[f"as_{short}"] = _pointer_maker(f"as_{short}", getattr(types, long))
+        names[f"as_{short}"] = pointer_maker(f"as_{short}", getattr(types, long))
     names.update(intrinsics.namespace())
     names.update(vmath.namespace())
     names.update(_reduction_intrinsics())
@@ -73,7 +73,7 @@ def _names() -> dict[str, Any]:
     return names
 
 
-def _pointer_maker(name: str, pointee: Any) -> Any:
+def pointer_maker(name: str, pointee: Any) -> Any:
     """Make the intrinsic that turns an integer address into a pointer to `pointee`."""
     from numba import types
     from numba.extending import intrinsic

@@ -140,6 +140,9 @@ def _title(nest: Nest) -> str:
 def _library(node: Node) -> Launch:
     library = node.record.library
     ins, outs = [v.spec for v in node.inputs], [v.spec for v in node.outputs]
+    if node.record.facts.get("host"):
+        raise KernelError(f"{node.record.name}: it runs in Python, and compiled loops and branches cannot return to Python"
+                          f"{at(node.where)}; use ng.njit_function")
     if library is None:
         listed = ", ".join(str(s) for s in ins)
         raise KernelError(f"{node.record.name}: there is no kernel for ({listed}) on target cpu{at(node.where)}")

@@ -16,6 +16,7 @@ from numgrad.compiler.export import make_cfunc, make_lowlevel, make_njit
 from numgrad.compiler.lowering import kernels, ptx_of
 from numgrad.compiler.memory import bytes_of
 from numgrad.compiler.plan import Context, Plan
+from numgrad.compiler.segments import Segmented, has_host_steps
 from numgrad.errors import DeviceError, DtypeError, GraphError, ShapeError, at, user_line
 from numgrad.graph.core import Graph, Tensor
 from numgrad.graph.scopes import heard_by
@@ -333,7 +334,7 @@ def _plain(array: np.ndarray[Any, Any], dtype: np.dtype[Any]) -> np.ndarray[Any,
     return array if array.dtype is dtype else array.view(dtype)
 
 
-def compile_program(inputs: Sequence[Tensor], outputs: Sequence[Tensor], target: str = "cpu") -> Program:
+def compile_program(inputs: Sequence[Tensor], outputs: Sequence[Tensor], target: str = "cpu") -> Program | Segmented:
     """Compile the part of a graph between placeholders and outputs."""
     if target == "cuda":
         available, reason = kernels("targets.cuda").available()
@@ -346,4 +347,6 @@ def compile_program(inputs: Sequence[Tensor], outputs: Sequence[Tensor], target:
         if tensor.op is None or tensor.op.type != "placeholder":
             raise GraphError(f"compile: inputs must be placeholders, got {tensor!r}{at(user_line())}")
     with graph.lock, heard_by(()):  # what is lowered is no operation of the user's
+        if has_host_steps(outputs):
+            return Segmented(inputs, outputs, graph, Program)
         return Program(inputs, outputs, graph)

@@ -24,6 +24,9 @@ class Library:
     integers of `sizes`, then the address of the status word if `status` is set. It is called for ``lo = 0``,
     ``hi = span`` or for disjoint chunks of that range (when `parallel`). A kernel that writes non-zero to the status
     word makes the call raise `raises` (numpy.linalg.LinAlgError if None) with the text `error`.
+
+    With `function` the kernel is made of a user's function of arrays: ``function(attrs) -> (callable, attributes)``; integers and
+    sizes among the attributes follow `sizes` in the table, the other attributes are constants of the kernel.
     """
 
     name: str
@@ -40,6 +43,7 @@ class Library:
     parallel: bool = False
     error: str = ""
     raises: type[Exception] | None = None
+    function: Callable[[Mapping[str, Any]], tuple[Callable[..., Any], Mapping[str, Any]]] | None = None
 
 
 @dataclass(frozen=True)

@@ -55,18 +55,23 @@ def check_guards(graph: Any, values: Mapping[Any, int]) -> None:
                              f"they meet in one operation{at(guard.where)}; give an axis that broadcasts the fixed size 1")
 
 
+def fed(tensor: Tensor, value: Any) -> np.ndarray[Any, Any]:
+    """A value for `tensor` as an array of its dtype; DtypeError when it is of another kind."""
+    array = np.asarray(value)
+    if array.dtype != tensor.dtype:
+        if not np.can_cast(array.dtype, tensor.dtype, "same_kind"):
+            raise DtypeError(f"input {tensor.name}: got {array.dtype}, wanted {tensor.dtype}{at(user_line())}")
+        array = array.astype(tensor.dtype)
+    return array
+
+
 def evaluate(outputs: Sequence[Tensor], feeds: Mapping[Tensor, Any]) -> list[np.ndarray[Any, Any]]:
     """The values of `outputs` for given values of placeholders (or of any other tensors)."""
     values: dict[Tensor, np.ndarray[Any, Any]] = {}
     for tensor, value in feeds.items():
         if not isinstance(tensor, Tensor) or tensor.op is None:
             raise GraphError(f"run: feeds must have tensors of a graph as keys, got {tensor!r}{at(user_line())}")
-        array = np.asarray(value)
-        if array.dtype != tensor.dtype:
-            if not np.can_cast(array.dtype, tensor.dtype, "same_kind"):
-                raise DtypeError(f"input {tensor.name}: got {array.dtype}, wanted {tensor.dtype}{at(user_line())}")
-            array = array.astype(tensor.dtype)
-        values[tensor] = array
+        values[tensor] = fed(tensor, value)
     sizes = bind_sizes([t for t in values if t.op is not None and t.op.type == "placeholder"],
                        [v for t, v in values.items() if t.op is not None and t.op.type == "placeholder"])
     return evaluate_with(outputs, values, sizes)
