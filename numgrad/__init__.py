@@ -8,6 +8,7 @@ from numgrad._version import __version__
 from numgrad import protocols as _protocols
 from numgrad.autodiff.aggregate import AggregationMethod
 from numgrad.autodiff.arguments import UnconnectedGradients
+from numgrad.autodiff.custom import custom_gradient, grad_pass_through, recompute_grad
 from numgrad.autodiff.opaque import njit_function, py_function
 from numgrad.autodiff.registry import NotDifferentiable, RegisterGradient
 from numgrad.autodiff.reverse import gradients
@@ -42,7 +43,6 @@ from numgrad.ops.statistics import *
 from numgrad.ops.triangles import *
 from numgrad.ops.trigonometric import *
 from numgrad.tracing.compiled import Compiled, compile
-from numgrad.tracing.custom import custom_gradient, grad_pass_through, recompute_grad
 from numgrad.tracing.function import function
 from numgrad.tracing.loops import case, cond, fold, fori_loop, map, scan, switch_case, while_loop
 from numgrad.tracing.run import run

@@ -26,9 +26,9 @@ from numgrad.graph.core import (
     as_tensor,
     current_graph,
     placeholder,
-    state,
     weaken,
 )
+from numgrad.graph.scopes import heard_by
 from numgrad.graph.walk import ancestors
 from numgrad.nest import Structure, arrange, flatten, unflatten
 from numgrad.ops.kinds import as_node, cast_to, define, infer_same
@@ -212,16 +212,17 @@ def _elsewhere(rule: _Rule, home: Graph, op: Operation, cotangents: Sequence[Ten
         found = [None if g is None else as_node(home, dense(g)) for g in rule.pull(stand_ins, rule.given[count:])]
     for outer, inner in home.reached.items():
         known.setdefault(inner, outer)
+    enclosing = op.graph.within(home)  # then what depends on nothing that changed can stay as it is
     for each in ancestors([g for g in found if g is not None], stop=lambda t: t in known):
-        if all(t in known for t in each.outputs):
+        if all(t in known for t in each.outputs) or (enclosing and not any(t in known for t in each.inputs)):
             continue
         if each.type == "placeholder":
             raise GraphError(f"custom_gradient: the gradient function of {rule.name} reads {each.name}, which is not among the "
                              f"arguments of {rule.name}; pass it as one{at(rule.where)}")
-        made = apply_all(each.type, *(known[t] for t in each.inputs), **each.attrs)
+        made = apply_all(each.type, *(known.get(t, t) for t in each.inputs), **each.attrs)
         for tensor, copy in zip(each.outputs, made, strict=True):
             known.setdefault(tensor, copy)
-    return [None if g is None else known[g] for g in found]
+    return [None if g is None else known.get(g, g) for g in found]
 
 
 define("custom_gradient", "general", lambda specs, attrs: tuple(specs[:attrs["count"]]),
@@ -340,11 +341,8 @@ define("recompute_grad", "general", lambda specs, attrs: tuple(specs[:attrs["cou
 def _call_recompute(function: Callable[..., Any], args: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
     call, inputs = _taken_apart(function, args, keywords)
     with _within(inputs):
-        recorders, state.recorders = state.recorders, []
-        try:
+        with heard_by(()):
             leaves, structure = flatten(call.run(inputs))
-        finally:
-            state.recorders = recorders
         made = _passed_on("recompute_grad", [as_tensor(leaf) for leaf in leaves], inputs, call)
     return unflatten(structure, made)
 
