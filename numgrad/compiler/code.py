@@ -54,7 +54,9 @@ class Code:
             places[value] = ("output", i)
         roots = self.schedule.roots
         reads = [[roots.get(value, value) for value in x.reads] for x in self.launches]  # a view keeps its buffer alive
-        slots = assign_slots(reads, [x.writes for x in self.launches], set(places))
+        written = [v for v in self.schedule.outputs if places[v][0] == "output"]
+        slots = assign_slots(reads, [x.writes for x in self.launches], set(places), written)
+        places |= {value: places[output] for value, output in slots.lodging.items()}
 
         def place(value: Value) -> tuple[str, int]:
             root = roots.get(value, value)

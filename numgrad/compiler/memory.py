@@ -17,23 +17,35 @@ def bytes_of(value: Value) -> Dim:
 
 
 class Slots:
-    """Arena slots: the bytes of each, and the slot of each value."""
+    """Arena slots: the bytes of each, the slot of each value, and the values that live in the buffer of an output."""
 
     def __init__(self) -> None:
         self.sizes: list[Dim] = []
         self.of: dict[Value, int] = {}
+        self.lodging: dict[Value, Value] = {}
 
 
-def assign_slots(reads: Sequence[Iterable[Value]], writes: Sequence[Iterable[Value]], resident: set[Value]) -> Slots:
+def assign_slots(reads: Sequence[Iterable[Value]], writes: Sequence[Iterable[Value]], resident: set[Value],
+                 outputs: Iterable[Value] = ()) -> Slots:
     """Give every written value that is not `resident` elsewhere a slot.
 
     `reads[i]` and `writes[i]` are the buffers that step i touches. A slot is free again after the last reader of its value;
-    only values of the same size in bytes share one, so that the assignment holds for every value of the unknown sizes.
+    only values of the same size in bytes share one, so that the assignment holds for every value of the unknown sizes. The
+    buffers of `outputs` serve as slots until the outputs are written.
     """
     last: dict[Value, int] = {}
     for step, (read, written) in enumerate(zip(reads, writes, strict=True)):
         for value in (*read, *written):
             last[value] = step
+    first: dict[Value, int] = {}
+    for step, written in enumerate(writes):
+        for value in written:
+            first.setdefault(value, step)
+    hosts: dict[Any, list[Value]] = {}
+    for output in outputs:
+        if first.get(output, 0) > 0:
+            hosts.setdefault(dim_key(bytes_of(output)), []).append(output)
+    vacant = dict.fromkeys(first, -1)  # the last step at which an output's buffer is taken
     slots = Slots()
     free: dict[Any, list[int]] = {}
     dying: dict[int, list[Value]] = {}
@@ -41,10 +53,15 @@ def assign_slots(reads: Sequence[Iterable[Value]], writes: Sequence[Iterable[Val
         dying.setdefault(step, []).append(value)
     for step, written in enumerate(writes):
         for value in written:
-            if value in resident or value in slots.of:
+            if value in resident or value in slots.of or value in slots.lodging:
                 continue
             size = bytes_of(value)
             key = dim_key(size)
+            host = next((o for o in hosts.get(key, ()) if vacant[o] < step and last[value] < first[o]), None)
+            if host is not None:
+                slots.lodging[value] = host
+                vacant[host] = last[value]
+                continue
             pool = free.get(key)
             if pool:
                 slots.of[value] = pool.pop()

@@ -52,7 +52,8 @@ def function_of(name: str) -> Callable[..., Any]:
 
 
 def _is_operand(value: Any) -> bool:
-    return isinstance(value, (Tensor, Size, bool, int, float, complex, np.ndarray, np.generic, list, tuple))
+    return isinstance(value, (Tensor, Size, bool, int, float, complex, np.ndarray, np.generic, list, tuple)) or hasattr(
+        type(value), "__tensor__")
 
 
 def _forward(name: str) -> Callable[[Any, Any], Any]:
