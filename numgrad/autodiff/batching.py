@@ -8,14 +8,15 @@ from typing import Any
 import numpy as np
 
 from numgrad.autodiff.control import closed
-from numgrad.errors import KernelError, at
+from numgrad.errors import KernelError, ShapeError, at, user_line
 from numgrad.graph.body import trace_body
 from numgrad.graph.core import Operation, Tensor, apply, apply_all
 from numgrad.graph.scopes import source_line
 from numgrad.graph.walk import ancestors
-from numgrad.types import Dim, Spec, size_product
+from numgrad.ops.kinds import normalize_axis
+from numgrad.types import Dim, Spec, require_equal, size_product
 
-__all__ = ["RULES", "basis", "batched", "seed", "spread"]
+__all__ = ["RULES", "basis", "batched", "example_of", "moved_axis", "of_all_examples", "seed"]
 
 # rule(op, inputs, which of them are batched, size of the batch) -> the outputs, batched along a new first axis
 Rule = Callable[[Operation, list[Tensor], list[bool], Dim], Any]
@@ -43,7 +44,7 @@ def spread(tensor: Tensor, size: Dim) -> Tensor:
 
 
 def batched(outputs: Sequence[Tensor], values: Mapping[Tensor, Tensor]) -> list[Tensor | None]:
-    """For each output its values when seeds take all of `values` along their first axis; None if it depends on no seed."""
+    """For each output its values when seeds take all of `values` along their first axis; None where no seed matters."""
     known: dict[Tensor, Tensor] = dict(values)
     size: Dim = next(iter(values.values())).spec.shape[0]
     for op in ancestors(outputs, stop=lambda t: t in values):
@@ -56,6 +57,37 @@ def batched(outputs: Sequence[Tensor], values: Mapping[Tensor, Tensor]) -> list[
         results = found if isinstance(found, (tuple, list)) else (found,)
         known.update(zip(op.outputs, results, strict=True))
     return [known.get(t) for t in outputs]
+
+
+def moved_axis(tensor: Tensor, source: int, target: int, what: str) -> Tensor:
+    """`tensor` with one axis moved to another place."""
+    rank = len(tensor.shape)
+    start, end = normalize_axis(source, rank, what), normalize_axis(target, rank, what)
+    if start == end:
+        return tensor
+    axes = [a for a in range(rank) if a != start]
+    axes.insert(end, start)
+    return apply("permute_dims", tensor, axes=tuple(axes))
+
+
+def example_of(tensor: Tensor, axis: int, values: dict[Tensor, Tensor]) -> Tensor:
+    """A seed for one example of a tensor that holds them along `axis`; all their values are entered into `values`."""
+    if not tensor.shape:
+        raise ShapeError(f"vmap: an argument is a scalar and has no axis {axis} of examples; give it in_axes=None{at(user_line())}")
+    moved = moved_axis(tensor, axis, 0, "vmap")
+    for other in values.values():
+        require_equal(moved.spec.shape[0], other.spec.shape[0],
+                      lambda: f"vmap: arguments hold {moved.shape[0]} and {other.shape[0]} examples")
+    single = apply("cotangent_seed", spec=Spec(moved.dtype, moved.spec.shape[1:]))
+    values[single] = moved
+    return single
+
+
+def of_all_examples(outputs: Sequence[Tensor], values: Mapping[Tensor, Tensor]) -> list[Tensor]:
+    """`batched`, with outputs that depend on no example repeated."""
+    size = next(iter(values.values())).spec.shape[0]
+    return [found if found is not None else spread(single, size)
+            for found, single in zip(batched(outputs, values), outputs, strict=True)]
 
 
 def _rule_of(op: Operation) -> Rule:
