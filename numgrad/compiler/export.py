@@ -8,6 +8,7 @@ import numpy as np
 
 from numgrad.compiler.tables import ALIGN, CHUNK_ELEMENTS
 from numgrad.errors import DtypeError, KernelError, at, user_line
+from numgrad.types import Size, lone_symbol
 
 if TYPE_CHECKING:
     from numgrad.compiler.program import Program
@@ -21,20 +22,12 @@ def njit_source(program: Program) -> tuple[str, dict[str, Any]]:
     scope: dict[str, Any] = {"np": np}
     names = [f"x{k}" for k in range(len(program.inputs))]
     lines: list[str] = []
-    known: dict[Any, str] = {}
     for k, tensor in enumerate(program.inputs):
         if not tensor.shape:
             lines += [f"b{k} = np.empty(1, np.{tensor.dtype.name if tensor.dtype != bool else 'bool_'})", f"b{k}[0] = x{k}"]
         else:
             lines.append(f"b{k} = x{k}")
-        for axis, dim in enumerate(tensor.shape):
-            _bind_size(lines, known, sizes, f"x{k}.shape[{axis}]", dim, tensor.name)
-    for symbol, name in sizes.names.items():
-        if symbol not in known:
-            lines.append(f"{name} = 0")
-    for guard in program.graph.sizes.guards:
-        lines += [f"if not ({sizes.source(guard.left)} {guard.sign} {sizes.source(guard.right)}):",
-                  "    raise ValueError('numgrad: sizes break an assumption made while tracing')"]
+    lines += _bound_sizes(program)
     size_text = [sizes.source(e) for e in sizes.expressions]
     for i, (dtype, shape) in enumerate(program.output_specs):
         dims = ", ".join(sizes.source(d) for d in shape)
@@ -59,22 +52,51 @@ def njit_source(program: Program) -> tuple[str, dict[str, Any]]:
     return text, scope
 
 
-def _bind_size(lines: list[str], known: dict[Any, str], sizes: Any, text: str, dim: Any, where: str) -> None:
-    wrong = f"    raise ValueError('numgrad: input {where} has a wrong size')"
-    if isinstance(dim, int):
-        lines += [f"if {text} != {dim}:", wrong]
-        return
-    (monomial, _), = dim.terms
-    symbol = monomial[0]
-    if symbol in known:
-        lines += [f"if {text} != {known[symbol]}:", wrong]
-    else:
-        known[symbol] = sizes.names[symbol]
-        lines.append(f"{known[symbol]} = {text}")
+def _bound_sizes(program: Program) -> list[str]:
+    """Lines that read the unknown sizes off the inputs, and raise ValueError where they break what was assumed of them."""
+    sizes = program.code.layout.sizes
+    known: dict[Any, str] = {}
+    lines: list[str] = []
+    composed: list[tuple[str, str]] = []
+
+    def check(condition: str, message: str) -> None:
+        lines.extend([f"if {condition}:", f"    raise ValueError({'numgrad: ' + message!r})"])
+
+    for k, tensor in enumerate(program.inputs):
+        for axis, dim in enumerate(tensor.shape):
+            symbol, text = lone_symbol(dim), f"x{k}.shape[{axis}]"
+            if symbol is None and isinstance(dim, Size):
+                composed.append((f"{text} != {sizes.source(dim)}", tensor.name))
+            elif symbol is None:
+                check(f"{text} != {dim}", f"input {tensor.name} has a wrong size")
+            elif symbol in known:
+                check(f"{text} != {known[symbol]}", f"input {tensor.name} has a wrong size")
+            else:
+                known[symbol] = sizes.names[symbol]
+                lines.append(f"{known[symbol]} = {text}")
+    for symbol, name in list(known.items()):
+        other = lone_symbol(symbol.bound)
+        while other is not None and other not in known:  # no input's own, but found equal to one
+            known[other] = sizes.names[other]
+            lines.append(f"{known[other]} = {name}")
+            other = lone_symbol(other.bound)
+    lines += [f"{name} = 0" for symbol, name in sizes.names.items() if symbol not in known]
+    for condition, name in composed:
+        check(condition, f"input {name} has a wrong size")
+    for guard in program.graph.sizes.guards:
+        if all(symbol in known for symbol in guard.symbols()):
+            check(f"not ({sizes.source(guard.left)} {guard.sign} {sizes.source(guard.right)})",
+                  f"sizes must fulfil {guard}")
+    for dim, where in program.computed_sizes:
+        check(f"({sizes.source(dim)}) < 0", f"an array would have a negative size, {dim}{at(where)}")
+    for name, spec, axes, where in program.extrema:
+        check(" or ".join(f"({sizes.source(spec.shape[a])}) <= 0" for a in axes), f"{name} of no elements{at(where)}")
+    return lines
 
 
 def _steps(program: Program, lines: list[str], scope: dict[str, Any], size_text: list[str]) -> None:
     layout = program.code.layout
+    held: dict[str, None] = {}
     for k, (launch, (_, entries)) in enumerate(zip(layout.launches, layout.rows, strict=True)):
         if layout.chunked[k] is not None:
             first, below = (size_text[i] for i in layout.chunked[k])
@@ -85,12 +107,14 @@ def _steps(program: Program, lines: list[str], scope: dict[str, Any], size_text:
         for i, (kind, where, offset, itemsize) in enumerate(entries):
             if kind == "scratch":
                 index, size = layout.scratch[where]
+                held[f"w{where}"] = None
                 lines.append(f"w{where} = np.empty(({size_text[index]}) * {size} + {ALIGN}, np.uint8)")
                 value = f"(w{where}.ctypes.data + {ALIGN - 1}) // {ALIGN} * {ALIGN}"
             elif kind == "partials":
                 # One buffer of partial results a reduction; the launch that combines them names the same one.
                 name = f"y_{where[0]}_{where[1]}"
                 if layout.chunked[k] is not None:
+                    held[name] = None
                     lines.append(f"{name} = np.empty(count * {itemsize} + {ALIGN}, np.uint8)")
                 value = f"({name}.ctypes.data + {ALIGN - 1}) // {ALIGN} * {ALIGN}"
             else:
@@ -100,10 +124,11 @@ def _steps(program: Program, lines: list[str], scope: dict[str, Any], size_text:
         high = {"chunks": "count", "combine": "1"}[span] if isinstance(span, str) else size_text[span]
         lines.append(f"k_{launch.symbol}(t{k}.ctypes, 0, {high})")
         if launch.node is not None and launch.node.record.library is not None and launch.node.record.library.status:
-            scope_text = f"{launch.node.record.name}: {launch.node.record.library.error}"
-            lines += ["if status[0] != 0:", f"    raise ValueError({scope_text!r})"]
+            library = launch.node.record.library
+            error = "IndexError" if library.raises is IndexError else "ValueError"  # Numba knows no LinAlgError
+            lines += ["if status[0] != 0:", f"    raise {error}({f'{launch.node.record.name}: {library.error}{at(launch.where)}'!r})"]
     # The tables hold bare addresses: keep every array alive until the last kernel has returned.
-    alive = ["arena", "sizes", "status"] + [f"b{i}" for i in range(len(program.inputs))]
+    alive = ["arena", "sizes", "status", *(f"b{i}" for i in range(len(program.inputs))), *held]
     lines.append(f"status[0] = status[0] + 0 * ({' + '.join(f'{a}.size' for a in alive)})")
 
 
@@ -157,23 +182,23 @@ def make_cfunc(program: Program, signature: str) -> Any:
     """A Numba cfunc of the program.
 
     `signature` is ``"float64(float64, ...)"`` for programs of scalars, or ``"float64(intc, CPointer(float64))"`` for a scalar
-    function of one vector, as SciPy's integrators call it.
+    function of one vector, or of scalars that lie side by side, as SciPy's integrators call it.
     """
     import numba
 
-    function = program.njit
     scalars = all(not t.shape for t in program.inputs)
     vector = len(program.inputs) == 1 and len(program.inputs[0].shape) == 1
     if len(program.outputs) != 1 or program.outputs[0].shape or not (scalars or vector):
         raise TypeError(f"cfunc: wanted one scalar result of scalars or of one vector, got "
                         f"{', '.join(str(t.spec) for t in program.inputs)} -> "
                         f"{', '.join(str(t.spec) for t in program.outputs)}{at(user_line())}")
+    packed = "CPointer" in signature
     if scalars:
-        names = ", ".join(f"x{k}" for k in range(len(program.inputs)))
-        text = f"def call({names}):\n    return function({names})\n"
+        given = ", ".join(f"x[{k}]" if packed else f"x{k}" for k in range(len(program.inputs)))
+        text = f"def call({'n, x' if packed else given}):\n    return function({given})\n"
     else:
         text = "def call(n, x):\n    return function(carray(x, (n,)).copy())\n"
-    scope = {"function": function, "carray": numba.carray}
+    scope = {"function": program.njit, "carray": numba.carray}
     exec(text, scope)
     return numba.cfunc(signature)(scope["call"])
 

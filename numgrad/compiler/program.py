@@ -79,7 +79,7 @@ class Program:
         self.output_specs = [(as_dtype(t.dtype), canonical_shape(t.shape)) for t in self.outputs]
         self._counts = self._count_programs()
         self._require_known_sizes()
-        self._computed_sizes, self._extrema = self._find_checks()
+        self.computed_sizes, self.extrema = self._find_checks()
         self._plans: OrderedDict[Any, Plan] = OrderedDict()
         self._lock = threading.Lock()
         self._last: Any = None
@@ -161,11 +161,11 @@ class Program:
 
     def _check_sizes(self, values: dict[Any, int]) -> None:
         """Raise ShapeError for a size below 0, and for the largest or smallest of no elements."""
-        for dim, where in self._computed_sizes:
+        for dim, where in self.computed_sizes:
             if dim_value(dim, values) < 0:
                 raise ShapeError(f"an array would have the size {dim} = {dim_value(dim, values)}{at(where)}; "
                                  f"wanted at least 0{at(user_line())}")
-        for name, spec, axes, where in self._extrema:
+        for name, spec, axes, where in self.extrema:
             shape = [dim_value(d, values) for d in spec.shape]
             if any(shape[a] <= 0 for a in axes):
                 raise ShapeError(f"{name}: the axes {axes} of {spec.dtype}{tuple(shape)} have no elements, and {name} of "
