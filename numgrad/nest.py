@@ -26,7 +26,13 @@ def flatten(tree: Any, is_leaf: Callable[[Any], bool] | None = None) -> tuple[li
     return leaves, _enter(tree, leaves, is_leaf)
 
 
+_leaf_types: set[type] = set()  # types found to be no containers
+
+
 def _enter(tree: Any, leaves: list[Any], is_leaf: Callable[[Any], bool] | None) -> Structure:
+    if type(tree) in _leaf_types:
+        leaves.append(tree)
+        return LEAF
     if is_leaf is not None and is_leaf(tree):
         leaves.append(tree)
         return LEAF
@@ -34,6 +40,7 @@ def _enter(tree: Any, leaves: list[Any], is_leaf: Callable[[Any], bool] | None) 
         return _NONE
     parts = _parts(tree)
     if parts is None:
+        _leaf_types.add(type(tree))
         leaves.append(tree)
         return LEAF
     kind, extra, children = parts
@@ -154,13 +161,18 @@ def assembler(structure: Structure) -> Callable[[tuple[Any, ...]], Any]:
 
 
 def _assembly(structure: Structure, numbers: Iterator[int]) -> str | None:
-    """The expression that builds a nest of tuples and lists from the leaves ``v``; None for other containers."""
+    """The expression that builds a nest of tuples, lists, dicts by text and None from the leaves ``v``; None for other nests."""
     if structure == LEAF:
         return f"v[{next(numbers)}]"
-    if structure[0] not in (tuple, list):
+    kind, extra, inner = structure
+    if kind is None:
+        return "None"
+    if kind not in (tuple, list, dict) or (kind is dict and not all(type(key) in (str, int) for key in extra)):
         return None
-    children = [_assembly(child, numbers) for child in structure[2]]
+    children = [_assembly(child, numbers) for child in inner]
     if any(child is None for child in children):
         return None
+    if kind is dict:
+        return "{" + ", ".join(f"{key!r}: {child}" for key, child in zip(extra, children, strict=True)) + "}"
     inside = ", ".join(str(child) for child in children)
-    return f"[{inside}]" if structure[0] is list else f"({inside}{',' if len(children) == 1 else ''})"
+    return f"[{inside}]" if kind is list else f"({inside}{',' if len(children) == 1 else ''})"

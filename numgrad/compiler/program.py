@@ -18,7 +18,7 @@ from numgrad.compiler.memory import bytes_of
 from numgrad.compiler.plan import Context, Plan
 from numgrad.compiler.segments import Segmented, has_host_steps
 from numgrad.errors import DeviceError, DtypeError, GraphError, ShapeError, at, user_line
-from numgrad.graph.core import Graph, Tensor
+from numgrad.graph.core import Graph, Tensor, state
 from numgrad.graph.scopes import heard_by
 from numgrad.graph.run import bind_sizes, check_guards
 from numgrad.types import Dim, Size, Spec, as_dtype, canonical_shape, dim_key, dim_value, lone_symbol
@@ -172,10 +172,15 @@ class Program:
                                  f"nothing has no value{at(where)}")
 
     # -- calls
+    @property
+    def entry(self) -> Any:
+        """The native call of the latest plan: a tuple of outputs for arrays like those, anything else for others; or None."""
+        return self._last
+
     def fast(self, *arrays: Any) -> tuple[Any, ...] | None:
         """The outputs for arrays like the last ones (shapes, dtypes, layout), or None: then call the program."""
         last = self._last
-        if last is None:
+        if last is None or state.checks:
             return None
         result = last(*arrays)
         return result if result.__class__ is tuple else None
@@ -194,7 +199,10 @@ class Program:
             raise AssertionError("the native entry refused prepared arrays")
         if not self._counts:  # with trip counts the plan depends on values, too
             self._last = plan.contexts[0].call
-        return list(outputs if out is None else out)
+        results = list(outputs if out is None else out)
+        for check in state.checks:
+            check(self.outputs, dict(zip(self.inputs, given, strict=True)), results)
+        return results
 
     def _prepared_all(self, arrays: Sequence[Any]) -> list[np.ndarray[Any, Any]]:
         if len(arrays) != len(self.inputs):
@@ -324,6 +332,8 @@ class Bound:
             raise self._program.failure(self._context)
         if code != 1:
             raise GraphError(f"a bound array changed its shape or layout, or runs in another thread{at(user_line())}")
+        for check in state.checks:
+            check(self._program.outputs, dict(zip(self._program.inputs, self._arrays, strict=True)), self.outputs)
         return self.outputs
 
 

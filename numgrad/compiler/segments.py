@@ -43,6 +43,8 @@ class Segmented:
         In the order in which they run.
     """
 
+    entry = None  # there is no native call that runs all of it
+
     def __init__(self, inputs: Sequence[Tensor], outputs: Sequence[Tensor], graph: Graph, make: Callable[..., Any]) -> None:
         self.inputs, self.outputs, self.graph = list(inputs), list(outputs), graph
         self.segments = self._cut(make)

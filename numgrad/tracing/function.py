@@ -15,7 +15,7 @@ import numpy as np
 
 from numgrad.errors import GraphError, at, user_line
 from numgrad.graph.core import Graph, Tensor, TracedValueError, as_tensor, state
-from numgrad.nest import Structure, assembler, flatten, leaf_paths, unflatten
+from numgrad.nest import Structure, flatten, leaf_paths, unflatten
 from numgrad.tracing.trace import Argument, Static, Variant, call_array, describe, numbers_behind, result_tensors, trace
 from numgrad.types import Size
 
@@ -79,11 +79,11 @@ class Function:
 
     # -- calling
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
-        fast, assemble = self._fast
-        if fast is not None and not kwargs and not state.graphs:
-            found = fast(*args)
-            if found is not None:
-                return assemble(found)
+        entry, finish = self._direct
+        if entry is not None and not kwargs and not state.graphs and not state.checks:
+            found = entry(*args)
+            if found.__class__ is tuple:
+                return found[0] if finish is None else finish(found)
         return self._call(args, kwargs)
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:
@@ -94,20 +94,17 @@ class Function:
         if in_graph(leaves):
             return self._inline(leaves, structure)
         variant, arrays = self._served(leaves, structure)
-        program = variant.program
-        results = program(*arrays)
-        out = variant.structure
-        if any(isinstance(x, Tensor) for x in leaves):
-            return unflatten(out, [as_tensor(r) for r in results])
-        plain = not kwargs and len(args) == len(arrays) and all(type(a) is np.ndarray for a in args)
-        if plain and program.fast is not None:
-            self._fast = (program.fast, assembler(out))
-        return unflatten(out, results)
+        results = _results(variant.program, arrays)
+        if any([isinstance(x, Tensor) for x in leaves]):
+            results = [as_tensor(r) for r in results]
+        elif not kwargs and len(args) == len(arrays) and all([type(a) is np.ndarray for a in args]):
+            self._direct = variant.program.entry, variant.finish
+        return results[0] if variant.finish is None else variant.finish(results)
 
     def run_flat(self, *args: Any) -> tuple[Variant, list[np.ndarray[Any, Any]], list[np.ndarray[Any, Any]]]:
         """The trace that serves these arguments outside of any graph, its inputs' arrays and its outputs' arrays."""
         variant, arrays = self._served(*self._flatten(args, {}))
-        return variant, arrays, list(variant.program(*arrays))
+        return variant, arrays, list(_results(variant.program, arrays))
 
     def _served(self, leaves: Sequence[Any], structure: Structure) -> tuple[Variant, list[np.ndarray[Any, Any]]]:
         key, arguments = self._key(structure, self._describe(leaves, structure))
@@ -173,9 +170,13 @@ class Function:
         return [path for root, inner in roots for path in leaf_paths(inner, root)]
 
     def _describe(self, leaves: Sequence[Any], structure: Structure) -> list[Argument]:
-        def named(i: int) -> Callable[[], str]:
-            return lambda: f"{self.__qualname__}: argument {self._leaf_names(structure)[i]}"
-        return [describe(leaf, named(i)) for i, leaf in enumerate(leaves)]
+        def name() -> str:
+            return f"{self.__qualname__}: argument {self._leaf_names(structure)[len(found)]}"
+
+        found: list[Argument] = []
+        for leaf in leaves:
+            found.append(describe(leaf, name))
+        return found
 
     def _key(self, structure: Structure, arguments: list[Argument]) -> tuple[Any, list[Argument]]:
         """The cache key; numbers whose value was looked at in an earlier trace become static."""
@@ -241,7 +242,7 @@ class Function:
         self._entries: dict[Any, _Entry] = {}
         self._looked_at: dict[Any, frozenset[int]] = {}
         self._latest: Variant | None = None
-        self._fast: tuple[Any, Any] = (None, None)
+        self._direct: tuple[Any, Any] = (None, None)  # the native call that served last, and what to make of its outputs
         self.trace_count = 0
 
     @property
@@ -298,10 +299,19 @@ class Function:
         return Function, (self.__wrapped__, tuple(self._static_numbers), tuple(self._static_names))
 
 
+def _results(program: Any, arrays: list[np.ndarray[Any, Any]]) -> Sequence[np.ndarray[Any, Any]]:
+    """The outputs' arrays: from the latest plan if these arrays are like the last ones."""
+    if program.entry is not None and not state.checks:
+        found = program.entry(*arrays)
+        if found.__class__ is tuple:
+            return found  # type: ignore[no-any-return]
+    return program(*arrays)  # type: ignore[no-any-return]
+
+
 def in_graph(values: Iterable[Any]) -> bool:
     """Whether a call with these leaves adds to a graph: one is being built, or a value belongs to one."""
     return bool(state.graphs) or any(
-        isinstance(x, Size) or (isinstance(x, Tensor) and x.op is not None and x._value is None) for x in values)
+        [isinstance(x, (Size, Tensor)) and getattr(x, "_value", None) is None for x in values])
 
 
 def _is_leaf(value: Any) -> bool:

@@ -14,7 +14,7 @@ from numgrad.errors import DtypeError, GraphError, ShapeError, at, user_line
 from numgrad.graph.core import Graph, Tensor, TracedValueError, apply, as_tensor, placeholder, weaken
 from numgrad.graph.run import evaluate
 from numgrad.graph.walk import ancestors
-from numgrad.nest import Structure, flatten, unflatten
+from numgrad.nest import LEAF, Structure, assembler, flatten, unflatten
 from numgrad.types import Guard, as_dtype, dim_key, lone_symbol
 
 __all__ = ["Argument", "Static", "Variant", "describe", "numbers_behind", "result_tensors", "trace"]
@@ -115,6 +115,7 @@ class Variant:
 
     def __init__(self, graph: Graph, inputs: list[Tensor], outputs: list[Tensor], structure: Structure) -> None:
         self.graph, self.inputs, self.outputs, self.structure = graph, inputs, outputs, structure
+        self.finish = None if structure == LEAF else assembler(structure)  # None: the one output as it is
         self._symbols = [[lone_symbol(dim) for dim in t.shape] for t in inputs]
         unique = {(dim_key(g.left), g.sign, dim_key(g.right)): g for g in graph.sizes.guards}
         self.guards: tuple[Guard, ...] = tuple(unique.values())
@@ -148,7 +149,7 @@ class Variant:
 class Interpreted:
     """A program by NumPy evaluation, op by op."""
 
-    fast = None
+    entry = None
 
     def __init__(self, inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> None:
         self.inputs, self.outputs = list(inputs), list(outputs)
