@@ -3,19 +3,22 @@
 import sys as _sys
 from types import ModuleType as _ModuleType
 
-from numgrad import compat, errors, extend, linalg, nn, special
+from numgrad import compat, config, data, errors, extend, linalg, nn, optimize, special, testing
 from numgrad._version import __version__
 from numgrad import protocols as _protocols
 from numgrad.autodiff.aggregate import AggregationMethod
 from numgrad.autodiff.arguments import UnconnectedGradients
 from numgrad.autodiff.custom import custom_gradient, grad_pass_through, recompute_grad
 from numgrad.autodiff.derived import hessian_vector_product, hessians
+from numgrad.autodiff.explain import explain_gradient
+from numgrad.autodiff.nans import debug_nans
 from numgrad.autodiff.opaque import njit_function, py_function
 from numgrad.autodiff.registry import NotDifferentiable, RegisterGradient
 from numgrad.autodiff.reverse import gradients
 from numgrad.autodiff.slices import IndexedSlices
 from numgrad.graph.core import Graph, Operation, Tensor, placeholder
 from numgrad.graph.scopes import control_dependencies, device, name_scope
+from numgrad.graph.show import show
 from numgrad.ops.aggregation import *
 from numgrad.ops.arithmetic import *
 from numgrad.ops.axes import *
@@ -52,7 +55,7 @@ from numgrad.transforms import *
 _protocols.install(_sys.modules[__name__])
 
 # What stands here is what is exported; sub-namespaces are modules and are named.
-__all__ = ["__version__", "compat", "errors", "extend", "linalg", "nn", "special"]
+__all__ = ["__version__", "compat", "config", "data", "errors", "extend", "linalg", "nn", "optimize", "special", "testing"]
 __all__ += sorted(
     name for name, item in globals().items() if not name.startswith("_") and not isinstance(item, _ModuleType)
 )

@@ -13,6 +13,7 @@ __all__ = [
     "GradientError",
     "GraphError",
     "KernelError",
+    "NotANumberError",
     "NumgradError",
     "ShapeError",
     "SourceLine",
@@ -56,6 +57,10 @@ class KernelError(NumgradError, NotImplementedError):
 
 class DeviceError(NumgradError, RuntimeError):
     """A device that is asked for cannot be used."""
+
+
+class NotANumberError(NumgradError, FloatingPointError):
+    """A NaN arose while `debug_nans` was in force."""
 
 
 class SourceLine(NamedTuple):

@@ -120,10 +120,12 @@ def _sweep(ys: Sequence[Tensor], xs: Sequence[Tensor], cotangents: Sequence[Tens
 def walk_back(path: Sequence[Any], reached: set[Tensor], ys: Sequence[Tensor], xs: Sequence[Tensor],
               cotangents: Sequence[Tensor | IndexedSlices | None], method: int,
               around: Callable[[Any], AbstractContextManager[Any]], *, gate: bool = False, colocate: bool = False,
-              rows: bool = True) -> list[Tensor | IndexedSlices | None]:
+              rows: bool = True, seen: Callable[[Any, Sequence[Any], Sequence[Any]], None] | None = None
+              ) -> list[Tensor | IndexedSlices | None]:
     """Visit every operation of `path`, which is in order, once, backwards, each within ``around(operation)``.
 
-    `reached` are the tensors on the way from xs; `rows` keeps gradients of gathers row-sparse.
+    `reached` are the tensors on the way from xs; `rows` keeps gradients of gathers row-sparse; ``seen(operation, cotangents of its
+    outputs, cotangents of its inputs)`` is told about each step.
     """
     wanted = set(xs)
     flowing = {t for t in reached | wanted if is_trainable(t.dtype)}
@@ -141,6 +143,8 @@ def walk_back(path: Sequence[Any], reached: set[Tensor], ys: Sequence[Tensor], x
             pulled = _pulled(op, given, [t in flowing for t in op.inputs], is_masked, rows)
             if gate:
                 pulled = _gated(pulled)
+        if seen is not None:
+            seen(op, given, pulled)
         for tensor, term in zip(op.inputs, pulled, strict=True):
             if term is not None:
                 terms.add(tensor, term)

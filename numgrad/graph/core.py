@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
 
@@ -47,6 +47,11 @@ class _State(threading.local):
         self.controls: list[tuple[Operation, ...]] = []
         self.lines: list[SourceLine | None] = []
         self.recorders: Sequence[Recorder] = ()
+        self.checks: Sequence[Check] = ()
+
+
+# What looks at each run of a graph: the outputs, what was fed, and the outputs' values.
+Check = Callable[[Sequence["Tensor"], Mapping["Tensor", Any], Sequence[Any]], None]
 
 
 class Recorder(Protocol):

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from numgrad.errors import DtypeError, GraphError, ShapeError, at, user_line
-from numgrad.graph.core import Operation, Tensor, resolve
+from numgrad.graph.core import Operation, Tensor, resolve, state
 from numgrad.graph.walk import ancestors
 from numgrad.types import Size, dim_value, lone_symbol, show_shape
 
@@ -74,7 +74,13 @@ def evaluate(outputs: Sequence[Tensor], feeds: Mapping[Tensor, Any]) -> list[np.
         values[tensor] = fed(tensor, value)
     sizes = bind_sizes([t for t in values if t.op is not None and t.op.type == "placeholder"],
                        [v for t, v in values.items() if t.op is not None and t.op.type == "placeholder"])
-    return evaluate_with(outputs, values, sizes)
+    if not state.checks:
+        return evaluate_with(outputs, values, sizes)
+    given = dict(values)
+    results = evaluate_with(outputs, values, sizes)
+    for check in state.checks:
+        check(outputs, given, results)
+    return results
 
 
 def evaluate_with(outputs: Sequence[Tensor], values: dict[Tensor, Any],
