@@ -283,7 +283,7 @@ def test_running_sum_of_200_terms_of_a_million_keeps_two() -> None:
     with ng.Graph().as_default():
         g, _, inputs = stored_terms(AM.ACCUMULATE, 200)
         f = ng.compile(inputs, g)
-    f(arrays[0][:8], arrays[1], arrays[2][:8])
+    f(arrays[0][:-1], arrays[1], arrays[2][:-1])  # what a first large run imports is no part of the sum
     tracemalloc.start()
     try:
         f(*arrays)

@@ -72,6 +72,8 @@ def _rows(y: Tensor, xs: Sequence[Tensor]) -> list[Tensor | None]:
     result: list[Tensor | None] = []
     for gradient, x in zip(pulled, xs, strict=True):
         block = next(found) if gradient is not None else None
+        if gradient is not None and block is None:  # a path, but zero whatever the cotangent: sign
+            block = apply("full", shape=y.spec.shape + x.spec.shape, value=0, dtype=_field(y, x))
         if block is not None and x.dtype.kind == "c":
             block = apply("conj", block)  # a pull gives the conjugate of a row
         result.append(_shaped(block, y.spec.shape + x.spec.shape) if block is not None else None)
@@ -86,7 +88,9 @@ def _columns(ys: Sequence[Tensor], x: Tensor) -> list[Tensor | None]:
     result: list[Tensor | None] = []
     for move, y in zip(pushed, ys, strict=True):
         block = next(found) if move is not None else None
-        if block is not None:
+        if move is not None and block is None:
+            block = apply("full", shape=y.spec.shape + x.spec.shape, value=0, dtype=_field(y, x))
+        elif block is not None:
             rank = len(y.shape)
             if rank:
                 block = apply("permute_dims", block, axes=(*range(1, rank + 1), 0))
