@@ -10,7 +10,7 @@ from numgrad.autodiff.aggregate import AggregationMethod
 from numgrad.autodiff.arguments import UnconnectedGradients
 from numgrad.autodiff.custom import custom_gradient, grad_pass_through, recompute_grad
 from numgrad.autodiff.derived import hessian_vector_product, hessians
-from numgrad.autodiff.explain import explain_gradient
+from numgrad.autodiff.explain import Cut, Explanation, explain_gradient
 from numgrad.autodiff.nans import debug_nans
 from numgrad.autodiff.opaque import njit_function, py_function
 from numgrad.autodiff.registry import NotDifferentiable, RegisterGradient
