@@ -71,7 +71,7 @@ def clauses_in(docstring: str) -> set[str]:
     return found
 
 
-def tested_clauses() -> dict[str, list[str]]:
+def clauses_of_tests() -> dict[str, list[str]]:
     """For each clause, the tests whose docstrings begin with it."""
     found: dict[str, list[str]] = {}
     for path, function in _tests():
