@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import enum
 import operator
+import types
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -60,9 +62,16 @@ def _parts(tree: Any) -> tuple[Any, Any, Sequence[Any]] | None:
     if isinstance(tree, (tuple, list)):
         return (tuple if isinstance(tree, tuple) else list), None, tree
     if dataclasses.is_dataclass(tree) and not isinstance(tree, type):
-        names = tuple(field.name for field in dataclasses.fields(tree))
-        return kind, names, [getattr(tree, name) for name in names]
+        values = [(field.name, getattr(tree, field.name)) for field in dataclasses.fields(tree)]
+        fixed = tuple([(name, value) for name, value in values if _is_fixed(value)])
+        names = tuple([name for name, value in values if not _is_fixed(value)])
+        return kind, (names, fixed), [value for _, value in values if not _is_fixed(value)]
     return None
+
+
+def _is_fixed(value: Any) -> bool:
+    """Whether a field's value is no part of the mathematics: it belongs to the structure."""
+    return isinstance(value, (str, bytes, bool, enum.Enum, type, types.FunctionType))
 
 
 def unflatten(structure: Structure, leaves: Sequence[Any]) -> Any:
@@ -88,7 +97,8 @@ def _build(structure: Structure, leaves: Iterator[Any]) -> Any:
     if issubclass(kind, tuple):
         return kind(*values)
     rebuilt = object.__new__(kind)  # a dataclass: without its __init__, whose checks are not meant for traced values
-    for name, value in zip(extra, values, strict=True):
+    names, fixed = extra
+    for name, value in (*zip(names, values, strict=True), *fixed):
         object.__setattr__(rebuilt, name, value)
     return rebuilt
 
@@ -144,7 +154,7 @@ def leaf_paths(structure: Structure, prefix: str = "") -> list[str]:
     elif kind in (tuple, list):
         steps = [f"[{i}]" for i in range(len(children))]
     else:
-        steps = [f".{name}" for name in extra]
+        steps = [f".{name}" for name in (extra if issubclass(kind, tuple) else extra[0])]
     return [path for step, child in zip(steps, children, strict=True) for path in leaf_paths(child, prefix + step)]
 
 

@@ -51,6 +51,8 @@ def _resolve(like: np.ufunc, strength: tuple[Any, ...]) -> np.dtype[Any]:
 
 def loop_dtype(like: np.ufunc, strength: Sequence[Any], op: str, dtypes: str) -> np.dtype[Any]:
     """The dtype in which NumPy's ufunc `like` computes; DtypeError where it, or the op, takes none."""
+    if all(isinstance(s, type) for s in strength):  # NumPy has loops of Python objects for numbers alone
+        strength = [np.dtype(s) for s in strength]
     try:
         dtype = _resolve(like, tuple(strength))
     except TypeError as error:
