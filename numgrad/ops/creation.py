@@ -16,13 +16,10 @@ from numgrad.types import Dim, Size, Spec, as_dtype, canonical_shape, show_shape
 __all__ = [
     "empty",
     "empty_like",
-    "eye",
     "full",
     "full_like",
-    "identity",
     "ones",
     "ones_like",
-    "tri",
     "zeros",
     "zeros_like",
 ]
@@ -291,100 +288,6 @@ def full_like(x: Any, /, fill_value: Any, dtype: Any = None, shape: Any = None) 
     return full(tensor.shape if shape is None else shape, fill_value, tensor.dtype if dtype is None else dtype)
 
 
-# -- matrices
-
-
 def index_along(shape: Sequence[Dim], axis: int, dtype: Any = np.int64) -> Tensor:
     """The index along one axis, in an array of this shape."""
     return apply("iota", shape=tuple(shape), axis=axis, dtype=np.dtype(dtype))
-
-
-def eye(n_rows: Any, n_cols: Any = None, /, k: Any = 0, dtype: Any = np.float64) -> Tensor:
-    """Make a matrix with ones on a diagonal and zeros elsewhere.
-
-    Parameters
-    ----------
-    n_rows : int or size
-    n_cols : int or size, optional
-        Default: `n_rows`.
-    k : int or size
-        Which diagonal: 0 the main one, positive above it, negative below.
-    dtype : data type, optional
-
-    Returns
-    -------
-    Tensor
-        ``y[i, j] = 1 if j == i + k else 0``.
-
-    Raises
-    ------
-    ShapeError
-        For a negative size.
-
-    Examples
-    --------
-    >>> import numgrad as ng
-    >>> ng.eye(2, 3, k=1).numpy()
-    array([[0., 1., 0.],
-           [0., 0., 1.]])
-    """
-    target = shape_argument((n_rows, n_rows if n_cols is None else n_cols), "eye")
-    rows, columns = index_along(target, 0), index_along(target, 1)
-    return cast_to(apply("equal", apply("subtract", columns, rows), broadcast_to(as_tensor(k, np.int64), target)),
-                   as_dtype(dtype))
-
-
-def identity(n: Any, dtype: Any = np.float64) -> Tensor:
-    """Make the identity matrix.
-
-    Parameters
-    ----------
-    n : int or size
-    dtype : data type, optional
-
-    Returns
-    -------
-    Tensor
-
-    Examples
-    --------
-    >>> import numgrad as ng
-    >>> ng.identity(2).numpy()
-    array([[1., 0.],
-           [0., 1.]])
-    """
-    return eye(n, dtype=dtype)
-
-
-def lower_mask(shape: Sequence[Dim], k: Any) -> Tensor:
-    """True at and below the k-th diagonal of the last two axes; it has two axes."""
-    target = tuple(shape[-2:])
-    reach = apply("subtract", index_along(target, 1), index_along(target, 0))
-    return apply("less_equal", reach, broadcast_to(as_tensor(k, np.int64), target))
-
-
-def tri(n_rows: Any, n_cols: Any = None, k: Any = 0, dtype: Any = np.float64) -> Tensor:
-    """Make a matrix with ones at and below a diagonal.
-
-    Parameters
-    ----------
-    n_rows : int or size
-    n_cols : int or size, optional
-        Default: `n_rows`.
-    k : int or size
-        Which diagonal.
-    dtype : data type, optional
-
-    Returns
-    -------
-    Tensor
-
-    Examples
-    --------
-    >>> import numgrad as ng
-    >>> ng.tri(2, 3).numpy()
-    array([[1., 0., 0.],
-           [1., 1., 0.]])
-    """
-    target = shape_argument((n_rows, n_rows if n_cols is None else n_cols), "tri")
-    return cast_to(lower_mask(target, k), as_dtype(dtype))

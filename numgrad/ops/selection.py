@@ -1,312 +1,266 @@
-"""Choosing between values: where, minimum and maximum, clipping, rounding, and what lies next to a number."""
+"""Keys of `x[key]`: NumPy's indexing read once and turned into steps that run forwards (reading) or backwards (writing)."""
 
 from __future__ import annotations
 
-import builtins
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from numgrad.errors import DtypeError, at, user_line
-from numgrad.graph.core import Operation, Tensor, apply, as_tensor
-from numgrad.ops.comparison import equal, greater, greater_equal, isnan, less, less_equal, logical_and, logical_not, logical_or
-from numgrad.ops.complex import sign
+from numgrad.errors import ShapeError, at, user_line
+from numgrad.graph.core import Tensor, apply, as_tensor
+from numgrad.ops.axes import inverse_permutation
+from numgrad.ops.gathering import checked_indices
 from numgrad.ops.kinds import cast_to
-from numgrad.ops.ufuncs import convert, document, enter, loop_dtype, publish, strengths, ufunc
-from numgrad.types import Spec, broadcast_shapes, promote
+from numgrad.ops.shaping import broadcast_to
+from numgrad.ops.sizes import at_least
+from numgrad.ops.slicing import slice_axis
+from numgrad.types import Dim, Shape, Size, broadcast_shapes, canonical_shape, require_equal, show_shape, size_product
 
-__all__ = [
-    "around", "ceil", "clip", "copysign", "floor", "fmax", "fmin", "heaviside", "maximum", "minimum", "nan_to_num",
-    "nextafter", "rint", "round", "trunc", "where",
-]
+__all__ = ["Step", "read", "steps_of", "write", "written_shape"]
 
-_ALL = "bool, integers, floats, complex numbers"
-
-
-# -- where
-def _infer_where(specs: Sequence[Spec], attrs: Any) -> tuple[Spec, ...]:
-    condition, x, y = specs
-    if condition.dtype.kind != "b" or x.dtype != y.dtype:
-        raise DtypeError(f"where: got {condition.dtype}, {x.dtype} and {y.dtype}, wanted bool and two of one dtype{at(user_line())}")
-    return (Spec(x.dtype, broadcast_shapes([s.shape for s in specs], "where")),)
+_INT64 = np.dtype(np.int64)
 
 
-def _vjp_where(op: Operation, cts: Sequence[Any]) -> list[Tensor | None]:
-    (condition, _, _), (ct,) = op.inputs, cts
-    zero = as_tensor(np.zeros((), ct.dtype))
-    return [None, apply("where", condition, ct, zero), apply("where", condition, zero, ct)]
+class Step(NamedTuple):
+    """One op on the way from an array to its selection, and the shape that it finds."""
+
+    op: str
+    attrs: dict[str, Any]
+    before: Shape
+    indices: Tensor | None = None
 
 
-def _jvp_where(op: Operation, tangents: Sequence[Any]) -> list[Tensor | None]:
-    _, tx, ty = tangents
-    zero = as_tensor(np.zeros((), op.outputs[0].dtype))
-    chosen = apply("where", op.inputs[0], tx if tx is not None else zero, ty if ty is not None else zero)
-    shape = op.outputs[0].spec.shape
-    return [apply("broadcast_to", chosen, shape=shape) if chosen.ndim < len(shape) else chosen]
+# -- what stands in a key
 
 
-def _where_samples(rng: Any) -> list[Any]:
-    shapes = (((3, 2), (3, 2), (3, 2)), ((3, 1), (2,), ()), ((), (), ()), ((0,), (1,), ()))
-    return [((rng.random(c) < 0.5, rng.normal(size=a).astype(dtype), rng.normal(size=b).astype(dtype)), {})
-            for dtype in ("f8", "f4", "c16", "i4", "?") for c, a, b in shapes]
+class _Mask(NamedTuple):
+    """A boolean array: the positions of its true elements, and the sizes it must meet."""
+
+    positions: tuple[np.ndarray[Any, Any], ...]
+    shape: tuple[int, ...]
 
 
-_where_record = enter("where", np.where, np._core.umath.clip, "Elements of one array or another, by a condition.",  # type: ignore[attr-defined]
-                      infer=_infer_where, vjp=_vjp_where, jvp=_jvp_where, masks=True, samples=_where_samples)
-
-
-def _where(condition: Any, x: Any = None, y: Any = None, /) -> Tensor:
-    if x is None or y is None:
-        raise DtypeError(f"where: got a condition alone; the number of true elements is known only from values. Give both "
-                         f"alternatives, or use ng.nonzero of an eager array{at(user_line())}")
-    made, strength = strengths((x, y))
-    return apply("where", cast_to(as_tensor(condition), np.bool_),
-                 *convert(made, promote(*(t(0) if isinstance(t, type) else t for t in strength)), "where"))
-
-
-where = publish(_where, "where", document(
-    "Elements of one array or another, by a condition.", ("condition", "x", "y"), _ALL, "Of the promoted dtype of x and y",
-    "``x`` where the condition is true, else ``y``. What was not chosen gets a zero derivative, and infinities or NaN in its "
-    "derivative do not leak.",
-    "ng.where([True, False], [1.0, 2.0], 0.0).numpy()", "array([1., 0.])"), _where_record)
-
-
-# -- smaller and larger
-def chosen_by(*masks: Callable[..., Tensor]) -> dict[str, Any]:
-    """The derivative rules of an op whose output is, element by element, one of its inputs.
-
-    ``masks[i](y, *inputs)`` tells where input i is the output. Cotangents and tangents are selected, not multiplied, so that
-    an infinite one does no harm where it takes no part.
-    """
-
-    def vjp(op: Operation, cotangents: Sequence[Any]) -> list[Tensor | None]:
-        return [where(mask(op.outputs[0], *op.inputs), cotangents[0], 0) for mask in masks]
-
-    def jvp(op: Operation, tangents: Sequence[Tensor | None]) -> list[Tensor | None]:
-        total: Tensor | None = None
-        for mask, tangent in zip(masks, tangents, strict=True):
-            if tangent is not None:
-                part = where(mask(op.outputs[0], *op.inputs), tangent, 0)
-                total = part if total is None else apply("add", total, part)
-        return [total]
-
-    return {"vjp": vjp, "jvp": jvp, "masks": True}
-
-
-def _extremum(name: str, numpy: np.ufunc, wins: Callable[..., Tensor], summary: str, result: str) -> Callable[..., Tensor]:
-    """`wins(x, y)` tells where the first is at least as good, so that it takes ties."""
-    ignoring = name.startswith("f")  # fmin and fmax give the number where the other is NaN
-
-    def first(z: Tensor, x: Tensor, y: Tensor) -> Tensor:
-        return logical_or(wins(x, y), isnan(y if ignoring else x))
-
-    def second(z: Tensor, x: Tensor, y: Tensor) -> Tensor:
-        return logical_not(first(z, x, y))
-
-    notes = "NaN is ignored where the other is a number." if ignoring else "NaN where one of both is NaN."
-    notes += " The whole derivative goes to the one that was chosen, and to the first of two equal ones."
-    return ufunc(name, numpy, summary, notes, f"ng.{name}([1.0, 5.0], 3.0).numpy()", result, **chosen_by(first, second))
-
-
-maximum = _extremum("maximum", np.maximum, greater_equal, "The larger of two arrays, element by element.", "array([3., 5.])")
-minimum = _extremum("minimum", np.minimum, less_equal, "The smaller of two arrays, element by element.", "array([1., 3.])")
-fmax = _extremum("fmax", np.fmax, greater_equal, "The larger of two arrays, ignoring NaN.", "array([3., 5.])")
-fmin = _extremum("fmin", np.fmin, less_equal, "The smaller of two arrays, ignoring NaN.", "array([1., 3.])")
-
-
-def _inside(y: Tensor, x: Tensor, lo: Tensor, hi: Tensor) -> Tensor:
-    return logical_not(logical_or(less(x, lo), greater(x, hi)))
-
-
-def _below(y: Tensor, x: Tensor, lo: Tensor, hi: Tensor) -> Tensor:
-    return logical_and(less(x, lo), less_equal(lo, hi))
-
-
-def _above(y: Tensor, x: Tensor, lo: Tensor, hi: Tensor) -> Tensor:
-    return logical_or(greater(x, hi), logical_and(less(x, lo), greater(lo, hi)))
-
-
-_clip = ufunc(
-    "clip", np._core.umath.clip, "Values limited to an interval.", "", "", "",  # type: ignore[attr-defined]
-    **chosen_by(_inside, _below, _above), domain=((-3.0, 3.0), (-1.5, -0.5), (0.5, 1.5)))
-
-
-def clip(x: Any, lo: Any = None, hi: Any = None, /, *, min: Any = None, max: Any = None) -> Tensor:
-    """Values limited to an interval.
-
-    Parameters
-    ----------
-    x, lo, hi : array_like
-        Numbers; shapes that broadcast. None for a bound means no bound; `min` and `max` are other names for the bounds.
-
-    Returns
-    -------
-    Tensor
-        Of the dtype that NumPy gives, of the broadcast shape.
-
-    Raises
-    ------
-    TypeError
-        For a bound that is given twice.
-    ShapeError
-        When the shapes do not broadcast.
-
-    Notes
-    -----
-    ``minimum(maximum(x, lo), hi)``. The derivative by x is 1 inside and at both ends, 0 outside.
-
-    Examples
-    --------
-    >>> import numgrad as ng
-    >>> ng.clip([-1.0, 0.5, 2.0], 0.0, 1.0).numpy()
-    array([0. , 0.5, 1. ])
-    """
-    if (lo is not None and min is not None) or (hi is not None and max is not None):
-        raise TypeError(f"clip: a bound is given twice{at(user_line())}")
-    lower, upper = (lo if min is None else min), (hi if max is None else max)
-    if lower is None:
-        return minimum(x, upper) if upper is not None else as_tensor(x)
-    return maximum(x, lower) if upper is None else _clip(x, lower, upper)
-
-
-# -- whole numbers
-def _rounding(name: str, numpy: np.ufunc, summary: str, notes: str, result: str) -> Callable[..., Tensor]:
-    notes += " Integers are themselves. There is no derivative."
-    return ufunc(name, numpy, summary, notes, f"ng.{name}([-1.5, 0.5, 2.7]).numpy()", result, dtypes="f", smooth=False,
-                 instead=dict.fromkeys("biu", as_tensor), like=np.floor)
-
-
-floor = _rounding("floor", np.floor, "The largest whole number that is not above.", "``max of n <= x``.", "array([-2.,  0.,  2.])")
-ceil = _rounding("ceil", np.ceil, "The smallest whole number that is not below.", "``min of n >= x``.", "array([-1.,  1.,  3.])")
-trunc = _rounding("trunc", np.trunc, "The whole part.", "The next whole number towards 0.", "array([-1.,  0.,  2.])")
-
-enter("round", np.rint, np.rint, "The nearest whole number, halves to the even one.", dtypes="fc", smooth=False)
-
-
-def rint(x: Any, /) -> Tensor:
-    """The nearest whole number, as a float.
-
-    Parameters
-    ----------
-    x : array_like
-        Numbers; any shape.
-
-    Returns
-    -------
-    Tensor
-        Floats or complex numbers of the operand's shape.
-
-    Notes
-    -----
-    Halves go to the even neighbour. There is no derivative.
-
-    Examples
-    --------
-    >>> import numgrad as ng
-    >>> ng.rint([0.5, 1.5, -2.7]).numpy()
-    array([ 0.,  2., -3.])
-    """
-    made, strength = strengths((x,))
-    return apply("round", *convert(made, loop_dtype(np.rint, strength, "rint", "fc"), "rint"))
-
-
-def round(x: Any, /, decimals: int = 0) -> Tensor:
-    """Values rounded to a number of decimals, halves to the even neighbour.
-
-    Parameters
-    ----------
-    x : array_like
-        Numbers; any shape.
-    decimals : int
-        A Python integer; negative ones round to tens, hundreds, ...
-
-    Returns
-    -------
-    Tensor
-        Of the operand's dtype and shape; of bools float16, as in NumPy.
-
-    Notes
-    -----
-    ``rint(x * 10**decimals) / 10**decimals``. There is no derivative.
-
-    Examples
-    --------
-    >>> import numgrad as ng
-    >>> ng.round([0.5, 1.5, 2.345], 2).numpy()
-    array([0.5 , 1.5 , 2.34])
-    """
-    tensor = as_tensor(x)
+def _read_item(item: Any) -> Any:
+    """An item of a key as None, Ellipsis, a slice, an integer or size, a `_Mask`, or an integer tensor."""
+    if item is None or item is Ellipsis or isinstance(item, (slice, Size)):
+        return item
+    if isinstance(item, (bool, np.bool_)):
+        return _Mask((np.zeros(int(item), np.int64),), ())
+    if isinstance(item, (int, np.integer)):
+        return int(item)
+    tensor = as_tensor(item)
+    if isinstance(item, list) and tensor._value is not None and not tensor._value.size:
+        return as_tensor(tensor._value.astype(np.int64))  # [] has no dtype of its own
     if tensor.dtype.kind == "b":
-        return rint(tensor)
-    if tensor.dtype.kind in "iu":
-        return tensor if decimals >= 0 else cast_to(_rounded(cast_to(tensor, np.float64), decimals), tensor.dtype)
-    return _rounded(tensor, decimals)
+        if tensor._value is None:
+            raise ShapeError(f"indexing: {tensor!r} is a mask that is known only when the program runs, so the size of the "
+                             f"result is unknown; use ng.where(mask, x, 0), multiply by weights, or pass a NumPy mask"
+                             f"{at(user_line())}")
+        value = tensor.numpy()
+        if not value.ndim:
+            return _Mask((np.zeros(int(value), np.int64),), ())
+        return _Mask(tuple(value.nonzero()), value.shape)
+    if tensor.dtype.kind not in "iu":
+        raise IndexError(f"indexing: got an index of {tensor.spec}, wanted integers, slices, ellipsis (...), None and "
+                         f"arrays of integers or bools{at(user_line())}")
+    if tensor._value is not None and not tensor.ndim:
+        return int(tensor._value)
+    return tensor
 
 
-def _rounded(tensor: Tensor, decimals: int) -> Tensor:
-    if decimals == 0:
-        return apply("round", tensor)
-    scale, = convert((10.0 ** builtins.abs(decimals),), tensor.dtype, "round")
-    first, last = ("multiply", "divide") if decimals > 0 else ("divide", "multiply")
-    return apply(last, apply("round", apply(first, tensor, scale)), scale)
+def _used_axes(item: Any) -> int:
+    if item is None or item is Ellipsis:
+        return 0
+    return len(item.shape) if isinstance(item, _Mask) else 1
 
 
-# -- signs, steps and neighbours
-copysign = ufunc(
-    "copysign", np.copysign, "The size of one array with the sign of another.",
-    "``abs(x) * sign(y)``, with the sign bit of y, also of -0.0 and NaN. The derivative by x is ``sign(x) * sign(y)``, by y it is 0.",
-    "ng.copysign([1.0, -2.0], [-0.0, 3.0]).numpy()", "array([-1.,  2.])",
-    partials=(lambda z, x, y: apply("multiply", sign(x), copysign(1, y)), lambda z, x, y: 0), dtypes="f",
-    domain=((0.4, 3.0), (0.4, 3.0)))
-
-heaviside = ufunc(
-    "heaviside", np.heaviside, "The unit step.", "0 for ``x < 0``, 1 for ``x > 0`` and y at 0. The derivative by x is 0, by y it is 1 "
-    "where x is 0.", "ng.heaviside([-1.0, 0.0, 2.0], 0.5).numpy()", "array([0. , 0.5, 1. ])",
-    partials=(lambda z, x, y: 0, lambda z, x, y: cast_to(equal(x, 0), y.dtype)), dtypes="f", domain=((0.4, 3.0), (-3.0, 3.0)))
-
-nextafter = ufunc(
-    "nextafter", np.nextafter, "The next float towards another.", "The neighbour of x on the side of y. The derivative is 1 by x and 0 by y.",
-    "(ng.nextafter(1.0, 2.0) - 1.0).numpy()", "array(2.22044605e-16)",
-    partials=(lambda z, x, y: 1, lambda z, x, y: 0), dtypes="f", domain=((0.4, 3.0), (0.4, 3.0)))
+def _full_key(key: Any, shape: Shape) -> list[Any]:
+    """The items of a key with the ellipsis written out, one item for each axis and new axis."""
+    items = [_read_item(i) for i in (key if isinstance(key, tuple) else (key,))]
+    dots = [i for i, item in enumerate(items) if item is Ellipsis]
+    used = sum(map(_used_axes, items))
+    if used > len(shape):
+        raise IndexError(f"indexing: {used} indices for the {len(shape)} axes of an array of shape {show_shape(shape)}"
+                         f"{at(user_line())}")
+    if len(dots) > 1:
+        raise IndexError(f"indexing: more than one ellipsis (...){at(user_line())}")
+    place = dots[0] if dots else len(items)
+    return items[:place] + [slice(None)] * (len(shape) - used) + items[place + 1:]
 
 
-def nan_to_num(x: Any, /, nan: float = 0.0, posinf: float | None = None, neginf: float | None = None) -> Tensor:
-    """NaN and infinities replaced by numbers.
-
-    Parameters
-    ----------
-    x : array_like
-        Numbers; any shape.
-    nan : float
-        What replaces NaN.
-    posinf, neginf : float, optional
-        What replaces the infinities; the dtype's largest and smallest finite numbers by default.
-
-    Returns
-    -------
-    Tensor
-        Of the operand's dtype and shape.
-
-    Notes
-    -----
-    Parts of complex numbers are replaced separately. Replaced elements have a zero derivative.
-
-    Examples
-    --------
-    >>> import numgrad as ng
-    >>> ng.nan_to_num([1.0, float("nan"), float("inf")], posinf=9.0).numpy()
-    array([1., 0., 9.])
-    """
-    tensor = as_tensor(x)
-    if tensor.dtype.kind not in "fc":
-        return tensor
-    if tensor.dtype.kind == "c":
-        return apply("make_complex", *(nan_to_num(apply(part, tensor), nan, posinf, neginf) for part in ("real", "imag")))
-    limits = np.finfo(tensor.dtype)
-    for special, value in ((np.inf, limits.max if posinf is None else posinf), (-np.inf, limits.min if neginf is None else neginf)):
-        tensor = where(equal(tensor, special), float(value), tensor)
-    return where(isnan(tensor), nan, tensor)
+def _single(index: Dim, size: Dim, axis: int) -> Dim:
+    """The start of the slice that an integer index means."""
+    negative = isinstance(index, int) and index < 0
+    position = index + size if negative else index
+    if not (at_least(position, 0) and at_least(size, position + 1)):
+        raise IndexError(f"indexing: index {index} is out of range for axis {axis} of size {size}{at(user_line())}")
+    return position
 
 
-around = round
+# -- the steps
+
+
+def steps_of(shape: Shape, key: Any) -> list[Step]:
+    """The ops that select `key` from an array of this shape: views first, then at most one gather."""
+    items = _full_key(key, shape)
+    start: list[Dim] = []
+    count: list[Dim] = []
+    step: list[int] = []
+    single: list[int] = []  # axes of the sliced array that integers use up
+    fresh: list[int] = []  # axes of the array after that which are new
+    arrays: list[tuple[int, Any]] = []  # (axis after that, indices)
+    advanced: list[int] = []  # where in the key integers and arrays stand
+    rank = 0
+    for place, item in enumerate(items):
+        axis = len(start)
+        if isinstance(item, (int, Size)):
+            start.append(_single(item, shape[axis], axis))
+            count.append(1)
+            step.append(1)
+            single.append(axis)
+            advanced.append(place)
+            continue
+        if isinstance(item, slice):
+            for into, value in zip((start, count, step), slice_axis(item, shape[axis], axis), strict=True):
+                into.append(value)  # type: ignore[arg-type]
+            rank += 1
+            continue
+        if item is None or (isinstance(item, _Mask) and not item.shape):
+            fresh.append(rank)
+        if item is None:
+            rank += 1
+            continue
+        advanced.append(place)
+        if isinstance(item, _Mask):
+            for size in item.shape:
+                require_equal(shape[len(start)], size,
+                              lambda: f"indexing: a mask of shape {item.shape} for an array of shape {show_shape(shape)}")
+                start.append(0)
+                count.append(size)
+                step.append(1)
+        else:
+            start.append(0)
+            count.append(shape[axis])
+            step.append(1)
+        for indices in item.positions if isinstance(item, _Mask) else (item,):
+            arrays.append((rank, indices))
+            rank += 1
+    steps = _basic_steps(shape, items, tuple(start), tuple(count), tuple(step), tuple(single), tuple(fresh))
+    if arrays:
+        together = advanced == list(range(advanced[0], advanced[-1] + 1))
+        before = sum(1 for item in items[:advanced[0]] if item is None or isinstance(item, slice))
+        here = _after(steps[-1]) if steps else shape
+        steps += _gather_steps(here, arrays, before if together else 0)
+    return steps
+
+
+def _after(step: Step) -> Shape:
+    """The shape that a view step leaves behind."""
+    axes = step.attrs.get("axes", ())
+    if step.op == "slice":
+        return step.attrs["count"]  # type: ignore[no-any-return]
+    if step.op == "squeeze":
+        return tuple(d for i, d in enumerate(step.before) if i not in axes)
+    if step.op == "expand_dims":
+        rest = iter(step.before)
+        return tuple(1 if i in axes else next(rest) for i in range(len(step.before) + len(axes)))
+    if step.op == "permute_dims":
+        return tuple(step.before[a] for a in axes)
+    if step.op == "reshape":
+        return step.attrs["shape"]  # type: ignore[no-any-return]
+    assert step.indices is not None
+    axis = step.attrs["axis"]
+    return (*step.before[:axis], *step.indices.shape, *step.before[axis + 1:])
+
+
+def _basic_steps(shape: Shape, items: Sequence[Any], start: Shape, count: Shape, step: tuple[int, ...],
+                 single: tuple[int, ...], fresh: tuple[int, ...]) -> list[Step]:
+    steps: list[Step] = []
+    if any(isinstance(i, (int, Size)) or (isinstance(i, slice) and i != slice(None)) for i in items):
+        steps.append(Step("slice", {"start": start, "count": count, "step": step}, shape))
+    if single:
+        steps.append(Step("squeeze", {"axes": single}, _after(steps[-1])))
+    if fresh:
+        steps.append(Step("expand_dims", {"axes": fresh}, _after(steps[-1]) if steps else shape))
+    return steps
+
+
+def _gather_steps(shape: Shape, arrays: Sequence[tuple[int, Any]], destination: int) -> list[Step]:
+    """Bring the indexed axes together, make them one, gather, and bring the gathered axes to `destination`."""
+    axes = [axis for axis, _ in arrays]
+    sizes = [shape[a] for a in axes]
+    indices = _one_index([i for _, i in arrays], sizes)
+    steps: list[Step] = []
+    axis = axes[0]
+    if len(axes) > 1:
+        if axes != list(range(axis, axis + len(axes))):
+            rest = [a for a in range(len(shape)) if a not in axes]
+            axis = destination
+            steps.append(Step("permute_dims", {"axes": (*rest[:axis], *axes, *rest[axis:])}, shape))
+            shape = _after(steps[-1])
+        steps.append(Step("reshape", {"shape": (*shape[:axis], size_product(sizes), *shape[axis + len(axes):])}, shape))
+        shape = _after(steps[-1])
+    steps.append(Step("take", {"axis": axis}, shape, indices))
+    if axis != destination and indices.ndim:
+        shape = _after(steps[-1])
+        block = list(range(axis, axis + indices.ndim))
+        rest = [a for a in range(len(shape)) if a not in block]
+        steps.append(Step("permute_dims", {"axes": (*rest[:destination], *block, *rest[destination:])}, shape))
+    return steps
+
+
+def _one_index(indices: Sequence[Any], sizes: Sequence[Dim]) -> Tensor:
+    """The indices of several axes, broadcast together, as the index of their one merged axis."""
+    concrete = [i._value if isinstance(i, Tensor) else i for i in indices]
+    if all(c is not None for c in concrete) and all(isinstance(s, int) for s in sizes):
+        known = [checked_indices(c, s, "indexing", a)  # type: ignore[arg-type]
+                 for a, (c, s) in enumerate(zip(concrete, sizes, strict=True))]
+        if len(known) == 1:
+            return as_tensor(known[0])
+        broadcast_shapes([k.shape for k in known], "indexing")
+        total: Any = 0
+        for index, size in zip(known, sizes, strict=True):
+            total = total * size + index.astype(np.int64)
+        return as_tensor(np.asarray(total))
+    tensors = [as_tensor(i) for i in indices]
+    if len(tensors) == 1:
+        return tensors[0]
+    common = broadcast_shapes([t.shape for t in tensors], "indexing")
+    return apply("linear_index", *(broadcast_to(cast_to(t, _INT64), common) for t in tensors), sizes=tuple(sizes))
+
+
+# -- running them
+
+
+def read(tensor: Tensor, steps: Sequence[Step]) -> Tensor:
+    """The selection."""
+    for step in steps:
+        more = () if step.indices is None else (step.indices,)
+        tensor = apply(step.op, tensor, *more, **step.attrs)
+    return tensor
+
+
+def written_shape(shape: Shape, steps: Sequence[Step]) -> Shape:
+    """The shape of the selection."""
+    return canonical_shape(_after(steps[-1]) if steps else shape)
+
+
+def write(values: Tensor, steps: Sequence[Step], combine: str) -> Tensor:
+    """Values of the selection's shape written to their places in zeros; `combine` is ``"add"`` or ``"set"``."""
+    for step in reversed(steps):
+        attrs, before = step.attrs, step.before
+        if step.op == "slice":
+            values = apply("unslice", values, shape=before, start=attrs["start"], step=attrs["step"])
+        elif step.op == "squeeze":
+            values = apply("expand_dims", values, axes=attrs["axes"])
+        elif step.op == "expand_dims":
+            values = apply("squeeze", values, axes=attrs["axes"])
+        elif step.op == "permute_dims":
+            values = apply("permute_dims", values, axes=inverse_permutation(attrs["axes"]))
+        elif step.op == "reshape":
+            values = apply("reshape", values, shape=before)
+        else:
+            assert step.indices is not None
+            values = apply(f"scatter_{combine}", step.indices, values, axis=attrs["axis"], size=before[attrs["axis"]])
+    return values
