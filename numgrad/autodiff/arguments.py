@@ -114,7 +114,7 @@ def check_cotangent(given: Any, y: Tensor, index: int) -> Tensor | IndexedSlices
         if given.dense_shape is None:
             given = IndexedSlices(given.values, given.indices, y.shape)
         require_shape(given.dense_shape, y.spec.shape, f"gradients: grad_ys[{index}], IndexedSlices,")
-        values = check_cotangent_dtype(given.values, y, index)
+        values = check_cotangent_dtype(given.values, y, f"gradients: grad_ys[{index}]")
         return IndexedSlices(apply("identity", values, op_name=f"grad_ys_{index}_values"),
                              apply("identity", given.indices, op_name=f"grad_ys_{index}_indices"), given.dense_shape)
     if given is None:
@@ -126,14 +126,14 @@ def check_cotangent(given: Any, y: Tensor, index: int) -> Tensor | IndexedSlices
         tensor = as_tensor(given)
     except DtypeError as error:
         raise TypeError(f"gradients: grad_ys[{index}] is {given!r}, wanted a tensor{at(user_line())}") from error
-    cotangent = check_cotangent_dtype(tensor, y, index)
+    cotangent = check_cotangent_dtype(tensor, y, f"gradients: grad_ys[{index}]")
     require_shape(cotangent.spec.shape, y.spec.shape, f"gradients: grad_ys[{index}]")
     return apply("identity", cotangent, op_name=f"grad_ys_{index}")
 
 
-def check_cotangent_dtype(cotangent: Tensor, y: Tensor, index: int) -> Tensor:
+def check_cotangent_dtype(cotangent: Tensor, y: Tensor, what: str) -> Tensor:
     """A cotangent cast to y's dtype; TypeError when it is of another kind."""
     fits = {"f": "fiu", "i": "fiu", "u": "fiu", "c": "c"}.get(y.dtype.kind, "")
     if cotangent.dtype.kind not in fits:
-        raise TypeError(f"gradients: grad_ys[{index}] is {cotangent.dtype} for a y of {y.dtype}{at(user_line())}")
+        raise TypeError(f"{what} is {cotangent.dtype} for a y of {y.dtype}{at(user_line())}")
     return cast_to(cotangent, y.dtype)

@@ -16,7 +16,7 @@ from numgrad.graph.walk import ancestors
 from numgrad.ops.kinds import normalize_axis
 from numgrad.types import Dim, Spec, require_equal, size_product
 
-__all__ = ["RULES", "basis", "batched", "example_of", "moved_axis", "of_all_examples", "seed"]
+__all__ = ["RULES", "UNROLLED", "basis", "batched", "example_of", "moved_axis", "of_all_examples", "repeats", "seed"]
 
 # rule(op, inputs, which of them are batched, size of the batch) -> the outputs, batched along a new first axis
 Rule = Callable[[Operation, list[Tensor], list[bool], Dim], Any]
@@ -43,15 +43,20 @@ def spread(tensor: Tensor, size: Dim) -> Tensor:
     return apply("broadcast_to", tensor, shape=(size, *tensor.spec.shape))
 
 
-def batched(outputs: Sequence[Tensor], values: Mapping[Tensor, Tensor]) -> list[Tensor | None]:
-    """For each output its values when seeds take all of `values` along their first axis; None where no seed matters."""
+def batched(outputs: Sequence[Tensor], values: Mapping[Tensor, Tensor],
+            fixed: Mapping[Tensor, Tensor] | None = None) -> list[Tensor | None]:
+    """For each output its values when seeds take all of `values` along their first axis; None where no seed matters.
+
+    `fixed` may hold other tensors for nodes on which no seed has an influence.
+    """
     known: dict[Tensor, Tensor] = dict(values)
+    others = fixed or {}
     size: Dim = next(iter(values.values())).spec.shape[0]
     for op in ancestors(outputs, stop=lambda t: t in values):
         flags = [t in known for t in op.inputs]
         if not any(flags):
             continue
-        inputs = [known.get(t, t) for t in op.inputs]
+        inputs = [known[t] if t in known else others.get(t, t) for t in op.inputs]
         with source_line(op.where):
             found = _rule_of(op)(op, inputs, flags, size)
         results = found if isinstance(found, (tuple, list)) else (found,)
@@ -255,6 +260,11 @@ RULES.update(permute_dims=_permute_dims, reshape=_reshape, broadcast_to=_broadca
 
 
 # -- ops without a rule
+
+
+def repeats(operations: Sequence[Operation]) -> bool:
+    """Whether one of these operations would be repeated for each element of a batch."""
+    return any(_rule_of(op) is _one_by_one for op in operations)
 
 
 def _one_by_one(op: Operation, inputs: list[Tensor], flags: list[bool], size: Dim) -> Any:

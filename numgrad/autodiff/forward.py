@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
+from numgrad.autodiff.recording import gradients_through
+from numgrad.autodiff.registry import rule_of
 from numgrad.autodiff.reverse import build_gradients
-from numgrad.autodiff.rules import pull, scaled
+from numgrad.autodiff.rules import pull, refuse, scaled
+from numgrad.autodiff.slices import dense
 from numgrad.errors import ShapeError, at, user_line
-from numgrad.graph.core import Graph, Operation, Tensor, apply
+from numgrad.graph.core import Graph, Tensor, apply
 from numgrad.graph.scopes import scope_in, source_line
 from numgrad.graph.walk import between
 from numgrad.ops.kinds import cast_to, define, linear_jvp, masking
@@ -58,12 +61,15 @@ def pushforward(ys: Sequence[Tensor], xs: Sequence[Tensor], tangents: Sequence[T
         return [known.get(y) for y in ys]
 
 
-def push(op: Operation, tangents: Sequence[Tensor | None]) -> list[Tensor | None]:
+def push(op: Any, tangents: Sequence[Tensor | None]) -> list[Tensor | None]:
     """The tangents of an op's outputs from those of its inputs."""
     record = op.record
     before, masking.active = masking.active, False
     try:
         with source_line(op.where):
+            user, rule = rule_of(op)
+            if user:
+                return [None] * len(op.outputs) if rule is None else _transposed_vjp(op, tangents, rule)
             if record.jvp is not None:
                 return list(record.jvp(op, tangents))
             if record.partials is not None:
@@ -72,12 +78,14 @@ def push(op: Operation, tangents: Sequence[Tensor | None]) -> list[Tensor | None
                 return linear_jvp(op, tangents)
             if record.vjp is not None:
                 return _transposed_vjp(op, tangents)
+            if record.smooth and any(is_trainable(t.dtype) for t in op.outputs):
+                raise refuse(op)
             return [None] * len(op.outputs)
     finally:
         masking.active = before
 
 
-def _elementwise_jvp(op: Operation, tangents: Sequence[Tensor | None]) -> Tensor | None:
+def _elementwise_jvp(op: Any, tangents: Sequence[Tensor | None]) -> Tensor | None:
     partials = op.record.partials
     assert partials is not None
     output = op.outputs[0]
@@ -106,14 +114,23 @@ define("cotangent_seed", "constant", lambda specs, attrs: (attrs["spec"],), lamb
        doc="Stands for a cotangent while a vjp is transposed; never evaluated.")
 
 
-def _transposed_vjp(op: Operation, tangents: Sequence[Tensor | None]) -> list[Tensor | None]:
+def _transposed_vjp(op: Any, tangents: Sequence[Tensor | None],
+                    rule: Callable[..., Any] | None = None) -> list[Tensor | None]:
     """J t as the transpose of u -> J^H u, so that one rule serves both directions."""
-    seeds = [apply("cotangent_seed", spec=Spec(t.dtype, t.spec.shape)) if is_trainable(t.dtype) else None
-             for t in op.outputs]
-    pulled = pull(op, seeds, [t is not None for t in tangents], masked=False)
-    pairs = [(p, t) for p, t in zip(pulled, tangents, strict=True) if p is not None and t is not None]
+    eager = op.graph is None
+    seeds = [None if not is_trainable(t.dtype) else apply("zeros_like", t) if eager else
+             apply("cotangent_seed", spec=Spec(t.dtype, t.spec.shape)) for t in op.outputs]
     wanted = [s for s in seeds if s is not None]
-    if not pairs:
-        return [None] * len(seeds)
-    found = iter(build_gradients([p for p, _ in pairs], wanted, [t for _, t in pairs]))
+    needed = [t is not None for t in tangents]
+
+    def pulled() -> list[Tensor | None]:
+        return [g if g is None else dense(g) for g in pull(op, seeds, needed, masked=False, rule=rule)]
+
+    if eager:  # the map is linear in the seeds, so that their value does not matter
+        found = iter(gradients_through(pulled, wanted, tangents))
+    else:
+        pairs = [(p, t) for p, t in zip(pulled(), tangents, strict=True) if p is not None and t is not None]
+        if not pairs:
+            return [None] * len(seeds)
+        found = iter(build_gradients([p for p, _ in pairs], wanted, [t for _, t in pairs]))
     return [next(found) if s is not None else None for s in seeds]

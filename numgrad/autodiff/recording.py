@@ -1,0 +1,120 @@
+"""What tapes keep: the operations that depend on watched tensors, in order, and the sweep back over them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+from numgrad.autodiff.aggregate import AggregationMethod
+from numgrad.autodiff.reverse import walk_back
+from numgrad.autodiff.slices import IndexedSlices, dense
+from numgrad.errors import SourceLine, user_line
+from numgrad.graph.core import Graph, Operation, Tensor
+from numgrad.graph.records import OPS, OpRecord
+from numgrad.graph.scopes import backward_of, start, stop
+from numgrad.graph.walk import along
+from numgrad.types import is_trainable
+
+__all__ = ["Recorded", "Recording", "gradients_through", "recorded"]
+
+_NOWHERE: AbstractContextManager[None] = nullcontext()
+
+
+class Recorded:
+    """An eager operation as derivative rules see it: the same fields as an `Operation`, and no graph."""
+
+    __slots__ = ("attrs", "inputs", "outputs", "record", "where")
+    graph: Graph | None = None
+    override: str | None = None
+    device = ""
+    control_inputs: tuple[Operation, ...] = ()
+
+    def __init__(self, record: OpRecord, inputs: tuple[Tensor, ...], outputs: tuple[Tensor, ...],
+                 attrs: dict[str, Any], where: SourceLine | None) -> None:
+        self.record, self.inputs, self.outputs, self.attrs, self.where = record, inputs, outputs, attrs, where
+
+    @property
+    def type(self) -> str:
+        """The op's name in the op table."""
+        return self.record.name
+
+    name = type
+
+
+def recorded(record: OpRecord, inputs: tuple[Tensor, ...], outputs: tuple[Tensor, ...], attrs: dict[str, Any]) -> Any:
+    """The operation that was just made: a node where it is one, else a `Recorded`."""
+    operation = outputs[0].op
+    return operation if operation is not None else Recorded(record, inputs, outputs, attrs, user_line())
+
+
+class Recording:
+    """The operations that depend on watched tensors, eager ones and nodes of graphs alike."""
+
+    __slots__ = ("operations", "tracked")
+
+    def __init__(self) -> None:
+        self.operations: list[Any] = []
+        self.tracked: set[Tensor] = set()
+
+    def watch(self, tensor: Tensor) -> None:
+        """Record what is computed from a tensor from now on; a no-op for integers, which have no derivatives."""
+        if is_trainable(tensor.dtype):
+            self.tracked.add(tensor)
+
+    def read(self, variable: Any, handle: Tensor) -> None:
+        """Reads are operations on the variable's handle, and handles are watched like any tensor."""
+
+    def operation(self, record: OpRecord, inputs: tuple[Tensor, ...], outputs: tuple[Tensor, ...],
+                  attrs: dict[str, Any]) -> None:
+        """Keep the operation if it depends on what is watched."""
+        tracked = self.tracked
+        for tensor in inputs:
+            if tensor in tracked:
+                break
+        else:
+            return
+        operation = recorded(record, inputs, outputs, attrs)
+        if operation.graph is not None:
+            self._follow_captures(inputs, operation)
+        self.operations.append(operation)
+        for tensor in outputs:
+            if tensor.dtype.kind in "fc":
+                tracked.add(tensor)
+
+    def _follow_captures(self, inputs: tuple[Tensor, ...], operation: Operation) -> None:
+        """Where a watched tensor entered a graph, let the node that stands for it there be an identity of it."""
+        for given, node in zip(inputs, operation.inputs, strict=True):
+            if given is not node and given in self.tracked and node not in self.tracked:
+                self.operations.append(Recorded(OPS["identity"], (given,), (node,), {}, operation.where))
+                self.tracked.add(node)
+
+    def path(self, ys: Sequence[Tensor], xs: Sequence[Tensor]) -> tuple[list[Any], set[Tensor]]:
+        """The recorded operations between xs and ys, in order, and the tensors on the way."""
+        return along(self.operations, ys, xs, lambda t: t.dtype.kind in "fc")
+
+    def gradients(self, ys: Sequence[Tensor], xs: Sequence[Tensor], cotangents: Sequence[Tensor | None], *,
+                  rows: bool = True) -> list[Tensor | IndexedSlices | None]:
+        """The sum over ys of the derivatives with respect to each x; `rows` keeps gradients of gathers row-sparse."""
+        path, reached = self.path(ys, xs)
+        return walk_back(path, reached, ys, xs, cotangents, AggregationMethod.AUTO, _around, rows=rows)
+
+
+def _around(operation: Any) -> AbstractContextManager[Any]:
+    return _NOWHERE if operation.graph is None else backward_of(operation, colocate=False)
+
+
+def gradients_through(function: Callable[[], Sequence[Tensor | None]], xs: Sequence[Tensor],
+                      cotangents: Sequence[Tensor | None]) -> list[Tensor | None]:
+    """Run `function`, eagerly, and pull back a cotangent for each of its results to xs."""
+    recording = Recording()
+    for x in xs:
+        recording.watch(x)
+    start(recording)
+    try:
+        results = function()
+    finally:
+        stop(recording)
+    pairs = [(y, ct) for y, ct in zip(results, cotangents, strict=True) if y is not None and ct is not None]
+    found = recording.gradients([y for y, _ in pairs], xs, [ct for _, ct in pairs], rows=False)
+    return [g if g is None else dense(g) for g in found]
