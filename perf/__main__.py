@@ -35,6 +35,7 @@ def _measure_parser() -> argparse.ArgumentParser:
         metavar="PYTHON",
         help="another interpreter in which libraries are looked for (NUMGRAD_PERF_PYTHONS lists some, as PATH does)",
     )
+    parser.add_argument("--update", action="store_true", help="keep the other results that the output folder holds")
     parser.add_argument(
         "-o", "--output", type=Path, default=HERE / "results", help="folder for results.json and results.md"
     )
@@ -67,7 +68,7 @@ def _measure(arguments: list[str]) -> int:
                 print(report.row_table(results[-1:])[2], flush=True)
     for line in report.failures(results):
         print("failed:", line, file=sys.stderr)
-    print("written:", *report.write(options.output, facts, results))
+    print("written:", *report.write(options.output, facts, results, options.update))
     return 1 if report.failures(results) else 0
 
 

@@ -169,7 +169,7 @@ def failures(results: Sequence[dict[str, Any]]) -> list[str]:
     ]
 
 
-def markdown(facts: dict[str, Any], results: Sequence[dict[str, Any]], command: str) -> str:
+def markdown(facts: dict[str, Any], results: Sequence[dict[str, Any]], commands: Sequence[str]) -> str:
     """The whole report."""
     rows = [r for r in results if r["row"] in ROWS]
     probes = [r for r in results if r["row"] in PROBES]
@@ -177,7 +177,7 @@ def markdown(facts: dict[str, Any], results: Sequence[dict[str, Any]], command: 
     lines = [
         "# Measurements",
         "",
-        f"Made by `{command}` on {facts['date']}.",
+        f"Made on {facts['date']} by {', then '.join(f'`{c}`' for c in commands)}.",
         "",
         f"- Processor: {facts['processor']}; {facts['cores']} cores; {facts['system']}.",
         f"- A copy moves {facts['copy_gb_s']} GB/s on one core (bytes read and written).",
@@ -198,13 +198,34 @@ def markdown(facts: dict[str, Any], results: Sequence[dict[str, Any]], command: 
     return "\n".join(lines)
 
 
-def write(folder: Path, facts: dict[str, Any], results: Sequence[dict[str, Any]]) -> tuple[Path, Path]:
-    """Write results.json and results.md."""
+def earlier(folder: Path) -> dict[str, Any]:
+    """What results.json in a folder holds."""
+    data = folder / "results.json"
+    return json.loads(data.read_text()) if data.exists() else {}  # type: ignore[no-any-return]
+
+
+def merged(old: Sequence[dict[str, Any]], new: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """All results in the order of the tables, of the same case the newest."""
+
+    def case(result: dict[str, Any]) -> tuple[str, str, int]:
+        return result["row"], show_size(result["size"]), result["threads"]
+
+    order = [*ROWS, *PROBES]
+    kept = {case(r): r for r in [*old, *new] if r["row"] in order}
+    return sorted(kept.values(), key=lambda r: order.index(r["row"]))
+
+
+def write(folder: Path, facts: dict[str, Any], results: Sequence[dict[str, Any]], update: bool) -> tuple[Path, Path]:
+    """Write results.json and results.md; with `update` the folder's other results stay in them."""
     folder.mkdir(parents=True, exist_ok=True)
-    command = "python -m perf " + " ".join(a for a in sys.argv[1:])
+    before = earlier(folder) if update else {}
+    # Paths are private, and would say nothing on another machine.
+    command = " ".join(["python -m perf", *[Path(a).name if os.sep in a else a for a in sys.argv[1:]]])
+    commands, everything = [*before.get("commands", []), command], merged(before.get("results", []), results)
     data, text = folder / "results.json", folder / "results.md"
-    data.write_text(json.dumps({"machine": facts, "results": list(results)}, indent=1, default=str) + "\n")
-    text.write_text(markdown(facts, results, command.strip()))
+    whole = {"machine": facts, "commands": commands, "results": everything}
+    data.write_text(json.dumps(whole, indent=1, default=str) + "\n")
+    text.write_text(markdown(facts, everything, commands))
     return data, text
 
 

@@ -12,7 +12,7 @@ import pytest
 from perf import bench_aggregate, row, timeline
 from perf.fleet import Fleet, measure_probe, measure_row
 from perf.libraries import version
-from perf.report import machine, markdown
+from perf.report import machine, markdown, merged
 
 row.load()
 ROOT = Path(__file__).resolve().parent.parent
@@ -61,8 +61,14 @@ def test_processes_measure_and_report(tmp_path):
     assert set(timed["versions"]) == {"numgrad", "numba", "numpy"}
     assert all(facts["time_s"] > 0 for facts in timed["versions"].values())
     assert started["versions"]["numgrad"]["numba_loaded"] is False
-    text = markdown(machine({}), [timed, started], "python -m perf")
+    text = markdown(machine({}), [timed, started], ["python -m perf"])
     assert "call of value and gradient" in text and "Failed" not in text
+
+
+def test_newer_results_replace_older_ones():
+    old = [{"row": name, "size": size, "threads": 1, "versions": {}} for name, size in (("graph", 1000), ("call", 10))]
+    new = [{"row": "graph", "size": 1000, "threads": 1, "versions": {"numgrad": {}}}]
+    assert merged(old, new) == [old[1], new[0]]
 
 
 def test_results_that_differ_fail():
