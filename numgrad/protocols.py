@@ -12,6 +12,7 @@ import numpy as np
 from numgrad import linalg, nn, ops, special
 from numgrad.errors import DtypeError, at, user_line
 from numgrad.graph.core import Tensor, as_tensor
+from numgrad.graph.variable import Variable
 from numgrad.tracing.composed import COMPOSED
 from numgrad.types import Size
 
@@ -97,7 +98,7 @@ def _refuse_options(options: Mapping[str, Any], what: str) -> None:
 
 
 def _array_ufunc(self: Tensor, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
-    if any(hasattr(type(x), "__array_ufunc__") and not isinstance(x, (Tensor, Size, np.ndarray, np.generic))
+    if any(hasattr(type(x), "__array_ufunc__") and not isinstance(x, (Tensor, Variable, Size, np.ndarray, np.generic))
            for x in inputs):
         return NotImplemented
     what = f"numpy.{ufunc.__name__}" + ("" if method == "__call__" else f".{method}")
@@ -126,7 +127,7 @@ def _array_ufunc(self: Tensor, ufunc: np.ufunc, method: str, *inputs: Any, **kwa
 
 
 def _array_function(self: Tensor, func: Any, types: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    if not all(issubclass(t, (Tensor, np.ndarray, Size)) for t in types):
+    if not all(issubclass(t, (Tensor, Variable, np.ndarray, Size)) for t in types):
         return NotImplemented
     what = f"{getattr(func, '__module__', 'numpy')}.{func.__name__}"
     function = function_for(func)
@@ -181,7 +182,7 @@ def _is_default(value: Any, default: Any) -> bool:
 
 
 def install(namespace: Any) -> None:
-    """Teach `Tensor` NumPy's protocols; `namespace` is what ``t.__array_namespace__()`` answers."""
+    """Teach tensors and variables NumPy's protocols; `namespace` is what ``t.__array_namespace__()`` answers."""
     methods: dict[str, Any] = {
         "__array_ufunc__": _array_ufunc,
         "__array_function__": _array_function,
@@ -189,3 +190,4 @@ def install(namespace: Any) -> None:
     }
     for name, method in methods.items():
         setattr(Tensor, name, method)
+        setattr(Variable, name, method)

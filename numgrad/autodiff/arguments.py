@@ -12,6 +12,7 @@ from numgrad.autodiff.slices import IndexedSlices
 from numgrad.errors import DtypeError, GraphError, at, user_line
 from numgrad.graph.core import Graph, Tensor, apply, as_tensor, current_graph
 from numgrad.graph.scopes import device
+from numgrad.graph.variable import Variable
 from numgrad.ops.kinds import as_node, cast_to
 
 __all__ = ["UnconnectedGradients", "common_graph", "cotangents_of", "nodes", "sequence", "unconnected_of"]
@@ -54,6 +55,8 @@ def nodes(graph: Graph, items: Sequence[Any], what: str) -> list[Tensor]:
         if isinstance(item, IndexedSlices) and what != "ys":
             raise TypeError(f"gradients: {what} holds IndexedSlices; pass their .values, or .to_dense()"
                             f"{at(user_line())}")
+        if isinstance(item, Variable) and what != "ys":
+            item = item.handle_in(graph)  # so that gradients arrive through every read of it
         try:
             result.append(as_node(graph, item))
         except DtypeError as error:

@@ -1,5 +1,6 @@
 """The ops floor: one record per op, one module per family; this list names the families."""
 
+from numgrad.graph.variable import Variable
 from numgrad.ops.activation import *
 from numgrad.ops.aggregation import *
 from numgrad.ops.arithmetic import *
@@ -38,3 +39,4 @@ from numgrad.ops.triangles import *
 from numgrad.ops.trigonometric import *
 
 install()
+install(Variable)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from numgrad.errors import DtypeError, ShapeError, at, user_line
-from numgrad.graph.core import Tensor
+from numgrad.graph.core import Tensor, as_tensor
 from numgrad.types import Size
 
 __all__ = ["install"]
@@ -117,7 +117,7 @@ def _copy(self: Tensor) -> Tensor:
 
 
 def _getitem(self: Tensor, key: Any) -> Tensor:
-    return importlib.import_module("numgrad.ops.indexing").getitem(self, key)  # type: ignore[no-any-return]
+    return importlib.import_module("numgrad.ops.indexing").getitem(as_tensor(self), key)  # type: ignore[no-any-return]
 
 
 def _setitem(self: Tensor, key: Any, value: Any) -> None:
