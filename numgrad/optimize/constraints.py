@@ -11,17 +11,17 @@ from numgrad.optimize.objective import Residuals
 __all__ = ["exact_constraints"]
 
 
-def exact_constraints(constraints: Any, layout: Layout) -> Any:
-    """The constraints as SciPy takes them, Jacobians and Hessians included.
+def exact_constraints(constraints: Any, layout: Layout, hessians: bool) -> Any:
+    """The constraints as SciPy takes them, with exact Jacobians, and `hessians` for the methods that use them.
 
     A constraint that brings a callable ``jac`` of its own is not traced; linear constraints go through as they are.
     """
     if isinstance(constraints, (list, tuple)):
-        return [_exact(c, layout) for c in constraints]
-    return _exact(constraints, layout)
+        return [_exact(c, layout, hessians) for c in constraints]
+    return _exact(constraints, layout, hessians)
 
 
-def _exact(constraint: Any, layout: Layout) -> Any:
+def _exact(constraint: Any, layout: Layout, hessians: bool) -> Any:
     from scipy.optimize import NonlinearConstraint
 
     if isinstance(constraint, Mapping):
@@ -33,7 +33,9 @@ def _exact(constraint: Any, layout: Layout) -> Any:
             fun, jac = _of_nest(c.fun, layout), _of_nest(c.jac, layout)
             return NonlinearConstraint(fun, c.lb, c.ub, jac, hess, c.keep_feasible)
         residuals = Residuals(c.fun, layout, ())
-        return NonlinearConstraint(residuals.fun, c.lb, c.ub, residuals.jac, residuals.hess, c.keep_feasible)
+        # Methods that use no Hessian warn about one.
+        hess = residuals.hess if hessians else c.hess
+        return NonlinearConstraint(residuals.fun, c.lb, c.ub, residuals.jac, hess, c.keep_feasible)
     return constraint
 
 

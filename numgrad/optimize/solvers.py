@@ -122,9 +122,10 @@ def minimize(f: Callable[..., Any], x0: Any, args: Any = (), method: Any = None,
     p = Problem(f, layout, _args_tuple(args))
     derivatives = _derivatives(p, method)
     derivatives["fun"](layout.start)  # errors of f name the user's line, not SciPy's; the sweep is remembered
+    hessians = callable(method) or str(method).lower() == "trust-constr"
     result = optimize.minimize(
-        x0=p.x0, method=method, bounds=bounds, constraints=exact_constraints(constraints, layout), tol=tol,
-        callback=_structured(callback, layout), options=options, **derivatives)
+        x0=p.x0, method=method, bounds=bounds, constraints=exact_constraints(constraints, layout, hessians),
+        tol=tol, callback=_structured(callback, layout), options=options, **derivatives)
     return _with_structure(result, layout)
 
 
