@@ -1,4 +1,4 @@
-"""What the tests of the gradient contract share: graphs in one line, values, names of operations, reports of clauses."""
+"""What the tests of the gradient contract share: graphs in one line, values, reports of clauses."""
 
 from __future__ import annotations
 
@@ -43,7 +43,8 @@ def made_by(graph: Graph, action: Callable[[], Any]) -> tuple[Any, list[Operatio
 
 def copies(graph: Graph, x: Tensor, op_type: str, dtypes: tuple[Any, ...] = (None,), name: str | None = None,
            **facts: Any) -> tuple[Tensor, ...]:
-    """The outputs of an operation outside the op table: x as each of `dtypes` (None: its own); no rule but what `facts` hold."""
+    """The outputs of an operation outside the op table: x as each of `dtypes` (None: its own); no rule but what
+    `facts` hold."""
     specs = tuple(Spec(x.dtype if d is None else np.dtype(d), x.shape) for d in dtypes)
     record = OpRecord(op_type, "general", lambda given, attrs: specs,
                       lambda array: tuple(array.astype(s.dtype) for s in specs), **facts)
@@ -53,7 +54,8 @@ def copies(graph: Graph, x: Tensor, op_type: str, dtypes: tuple[Any, ...] = (Non
 # -- which clauses are covered
 
 def clauses_in(docstring: str) -> set[str]:
-    """The clause ids before the first full stop or colon that ends the list at a docstring's head: ``C4, E9 to E11: ...``."""
+    """The clause ids before the first full stop or colon that ends the list at a docstring's head: ``C4, E9 to E11:
+    ...``."""
     head, colon, _ = docstring.partition(":")
     if not colon:
         return set()

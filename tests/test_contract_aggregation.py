@@ -70,8 +70,8 @@ def test_strategies_are_visible_in_the_graph() -> None:
     with ng.Graph().as_default():
         x, g, made = ten_terms(AM.ADD_N)
         assert g.op.type == "add_n" and g.op.name == "gradients/add_n" and len(g.op.inputs) == 10
-        for method, word, levels in ((AM.TREE, "tree", 4), (AM.EXPERIMENTAL_TREE, "tree", 4), (AM.ACCUMULATE, "accumulate", 9),
-                                     (AM.EXPERIMENTAL_ACCUMULATE_N, "accumulate", 9)):
+        for method, word, levels in ((AM.TREE, "tree", 4), (AM.EXPERIMENTAL_TREE, "tree", 4),
+                                     (AM.ACCUMULATE, "accumulate", 9), (AM.EXPERIMENTAL_ACCUMULATE_N, "accumulate", 9)):
             x, g, made = ten_terms(method)
             sums = [op for op in made if "gradient_sum" in op.name]
             assert len(sums) == 9 and all(op.type == "add" for op in sums)
@@ -130,7 +130,8 @@ def test_dense_and_row_sparse(method: Any) -> None:
 
 @pytest.mark.parametrize("method", METHODS)
 def test_row_sparse_alone(method: Any) -> None:
-    """G6: rows after rows, repeated ones kept, int32 indices widened beside int64; the dense shape is the first one's."""
+    """G6: rows after rows, repeated ones kept, int32 indices widened beside int64; the dense shape is the first
+    one's."""
     with ng.Graph().as_default():
         x, g = mixed(method, dense_too=False)
         assert isinstance(g, ng.IndexedSlices) and g.dense_shape == (4, 2) and g.indices.dtype == np.int64
@@ -138,7 +139,8 @@ def test_row_sparse_alone(method: Any) -> None:
         rows = dict(zip(value(g.indices), [v[0] for v in value(g.values, feeds)], strict=True))
         assert sorted(value(g.indices)) == [0, 3, 3] and rows[0] == 2.0
         assert value(g.to_dense(), feeds) == [[2.0] * 2, [0.0] * 2, [0.0] * 2, [7.0] * 2]
-        (same,) = ng.gradients([ng.take(x, np.array([k], np.int32), axis=0) for k in (1, 2)], x, aggregation_method=method)
+        taken = [ng.take(x, np.array([k], np.int32), axis=0) for k in (1, 2)]
+        (same,) = ng.gradients(taken, x, aggregation_method=method)
         assert same.indices.dtype == np.int32
 
 
@@ -151,7 +153,8 @@ def test_nothing_to_sum() -> None:
 
 
 def test_where_row_sparse_gradients_come_from() -> None:
-    """G8, C7: rows along axis 0, of rows of rows, through identities; other axes and arithmetic on the array are dense."""
+    """G8, C7: rows along axis 0, of rows of rows, through identities; other axes and arithmetic on the array are
+    dense."""
     with ng.Graph().as_default():
         x = ng.placeholder(ng.float64, (4, 3))
         feeds = {x: np.arange(12.0).reshape(4, 3)}
@@ -242,7 +245,8 @@ def test_choice_of_a_strategy(terms: int, size: int | None, method: int, wanted:
 # -- what the strategies promise
 
 def test_error_of_a_tree_follows_the_logarithm() -> None:
-    """G4: beside exact sums of 1e5 float32 terms the error stays within log2(n) roundings, and a running sum's does not."""
+    """G4: beside exact sums of 1e5 float32 terms the error stays within log2(n) roundings, and a running sum's does
+    not."""
     rng = np.random.default_rng(5)
     unit = float(np.finfo(np.float32).eps) / 2
     for n in (100, 1000, 10_000, 100_000):
@@ -269,14 +273,16 @@ def test_gradient_of_many_terms_is_that_tree() -> None:
 
 
 def stored_terms(method: int, terms: int) -> tuple[Any, Tensor, list[Tensor]]:
-    """The gradient of a sum of matrix products: every term is an array of x's size that must be stored before it is added."""
+    """The gradient of a sum of matrix products: every term is an array of x's size that must be stored before it is
+    added."""
     x, w, c = (ng.placeholder(ng.float64, s) for s in (("n", 32), (32, 32), ("n", 32)))
     y = ng.add_n([ng.sum((x @ (w * (1.0 + k))) * c) for k in range(terms)])
     return ng.gradients(y, x, aggregation_method=method)[0], x, [x, w, c]
 
 
 def test_running_sum_of_200_terms_of_a_million_keeps_two() -> None:
-    """G4, G10: the compiled program's memory beside inputs and output is two terms; the interpreter has a third, the new sum."""
+    """G4, G10: the compiled program's memory beside inputs and output is two terms; the interpreter has a third, the
+    new sum."""
     n = 31_250
     rng = np.random.default_rng(1)
     arrays = [rng.normal(size=s) for s in ((n, 32), (32, 32), (n, 32))]

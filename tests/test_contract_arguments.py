@@ -18,7 +18,8 @@ def test_signatures() -> None:
     def names(f: Any) -> list[str]:
         return list(inspect.signature(f).parameters)
 
-    now = ["ys", "xs", "grad_ys", "name", "gate_gradients", "aggregation_method", "stop_gradients", "unconnected_gradients"]
+    now = ["ys", "xs", "grad_ys", "name", "gate_gradients", "aggregation_method", "stop_gradients",
+           "unconnected_gradients"]
     assert names(ng.gradients) == now
     assert names(ng.compat.v1.gradients) == [*now[:4], "colocate_gradients_with_ops", *now[4:]]
     assert names(ng.hessians) == ["ys", "xs", "gate_gradients", "aggregation_method", "name"]
@@ -100,14 +101,15 @@ def test_new_operations_go_into_the_graph_of_ys_and_xs() -> None:
 
 
 def test_sequences_and_what_is_refused() -> None:
-    """B1, B2: lists and tuples are sequences, a nested y is packed, numbers are constants; dicts, None and text are TypeErrors."""
+    """B1, B2: lists and tuples are sequences, a nested y is packed, numbers are constants; dicts, None and text are
+    TypeErrors."""
     with ng.Graph().as_default():
         x = scalar()
         y = x * x
         assert values(ng.gradients([[y, 3.0 * x]], x), {x: 1.0}) == [5.0]
         assert ng.gradients(2.0, x) == [None] and ng.gradients(y, 2.0) == [None] and ng.gradients(y, [2]) == [None]
-        for ys, xs in (({"y": y}, x), (y, {"x": x}), (y, [[x]]), (None, x), (y, None), ([None], x), (y, [None]), ("y", x),
-                       (y, "x"), (y, object()), (y, (t for t in [x]))):
+        for ys, xs in (({"y": y}, x), (y, {"x": x}), (y, [[x]]), (None, x), (y, None), ([None], x), (y, [None]),
+                       ("y", x), (y, "x"), (y, object()), (y, (t for t in [x]))):
             with pytest.raises(TypeError, match=r"gradients: (ys|xs)"):
                 ng.gradients(ys, xs)
 
@@ -233,7 +235,8 @@ def test_complex_y_needs_a_cotangent() -> None:
     ("bool", (), ("bool", "int32", "float32", "complex64")),
 ])
 def test_kinds_of_cotangents(y: str, taken: tuple[str, ...], refused: tuple[str, ...]) -> None:
-    """C3, C4: a cotangent of a kind that fits is cast to y's dtype, so that the gradient has x's; others name both dtypes."""
+    """C3, C4: a cotangent of a kind that fits is cast to y's dtype, so that the gradient has x's; others name both
+    dtypes."""
     with ng.Graph().as_default():
         x = ng.placeholder(y, ())
         for dtype in taken:

@@ -1,4 +1,4 @@
-"""The gradient contract, sections D to F: what is differentiable, how paths are walked and cut, what unconnected xs get."""
+"""The gradient contract, sections D to F: what is differentiable, how paths are cut, what unconnected xs get."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ numbers = itertools.count()
 
 @pytest.mark.parametrize("dtype", SUPPORTED_DTYPES, ids=str)
 def test_trainable_dtypes(dtype: np.dtype[Any]) -> None:
-    """D1, D2: floating and complex numbers carry derivatives, integers and bools are constants: None, never an error."""
+    """D1, D2: floating and complex numbers carry derivatives, integers and bools are constants: None, never an
+    error."""
     with ng.Graph().as_default():
         x = ng.placeholder(dtype, (2,))
         y = x & x if dtype.kind == "b" else x * x
@@ -32,7 +33,8 @@ def test_trainable_dtypes(dtype: np.dtype[Any]) -> None:
 
 
 def test_flow_does_not_cross_integers() -> None:
-    """D2, D4: integer x, a cast to integers on the way, sizes: None; an integer y contributes nothing beside a float one."""
+    """D2, D4: integer x, a cast to integers on the way, sizes: None; an integer y contributes nothing beside a float
+    one."""
     with ng.Graph().as_default():
         x, i = ng.placeholder(ng.float64, ("n",)), ng.placeholder(ng.int32, ("n",))
         through = ng.cast(ng.cast(x * 3.0, ng.int32), ng.float64)
@@ -54,7 +56,8 @@ def test_ops_of_booleans_and_integers_need_no_rule() -> None:
 
 
 def test_integer_output_beside_a_float_one() -> None:
-    """D4, D5: the integer output of an op with several is no path and its rule gets None for it; asked for as x it is its own."""
+    """D4, D5: the integer output of an op with several is no path and its rule gets None for it; asked for as x it is
+    its own."""
     seen: list[Any] = []
 
     def rule(op: Any, value_ct: Any, index_ct: Any) -> Any:
@@ -97,7 +100,8 @@ def test_conjugate_takes_the_conjugate_cotangent() -> None:
 
 
 @pytest.mark.parametrize("f", [ng.floor, ng.ceil, ng.round, ng.trunc, lambda x: ng.floor_divide(x, 2.0),
-                               lambda x: ng.cast(ng.argmax(x), ng.float64), lambda x: ng.cast(ng.argmin(x), ng.float64)])
+                               lambda x: ng.cast(ng.argmax(x), ng.float64),
+                               lambda x: ng.cast(ng.argmin(x), ng.float64)])
 def test_steps_have_no_path(f: Any) -> None:
     """D7, F5, E7, U12: rounding, whole division and argmax have no derivative: None, and zeros only when asked for."""
     with ng.Graph().as_default():
@@ -108,7 +112,8 @@ def test_steps_have_no_path(f: Any) -> None:
 
 
 def test_zero_is_a_path() -> None:
-    """D7, F5, U12: sign and a product with zero are paths, so zeros, a tensor; the remainder counts its first operand."""
+    """D7, F5, U12: sign and a product with zero are paths, so zeros, a tensor; the remainder counts its first
+    operand."""
     with ng.Graph().as_default():
         x = ng.placeholder(ng.float64, (2,))
         for y, wanted in ((ng.sign(x), [0.0, 0.0]), (0.0 * x, [0.0, 0.0]), (x % 2.0, [1.0, 1.0])):
@@ -164,7 +169,8 @@ def test_xs_above_and_below_each_other() -> None:
 
 
 def test_stop_gradients_stop_operations() -> None:
-    """E3, U11: all outputs of the operation that made the tensor are constants for what lies above; their own gradients are given."""
+    """E3, U11: all outputs of the operation that made the tensor are constants for what lies above; their own
+    gradients are given."""
     with ng.Graph().as_default():
         a = ng.placeholder(ng.float64, (3, 3))
         w, v = ng.linalg.eigh(a)
@@ -262,7 +268,8 @@ def test_missing_rule() -> None:
         x = scalar()
         (y,) = copies(graph, x, "ContractNoRule", name="opaque")
         for option in ("none", "zero"):
-            with pytest.raises(LookupError, match=r"'opaque'.*'ContractNoRule'.*RegisterGradient.*stop_gradient") as caught:
+            text = r"'opaque'.*'ContractNoRule'.*RegisterGradient.*stop_gradient"
+            with pytest.raises(LookupError, match=text) as caught:
                 ng.gradients(y * 2.0, x, unconnected_gradients=option)
             assert isinstance(caught.value, ng.errors.GradientError)
         assert values(ng.gradients(ng.stop_gradient(y) * x, x), {x: 3.0}) == [3.0]

@@ -50,7 +50,8 @@ def test_product_equals_the_matrix() -> None:
 
 
 def test_product_keeps_places_of_unconnected_xs() -> None:
-    """M3: an x without a path is None and the others stay where they are; all None when nothing is left; linear is None."""
+    """M3: an x without a path is None and the others stay where they are; all None when nothing is left; linear is
+    None."""
     with ng.Graph().as_default():
         x, w = scalar(), scalar()
         assert values(ng.hessian_vector_product(x**3, [w, x], [1.0, 1.0]), {x: 2.0}) == [None, 12.0]
@@ -65,12 +66,14 @@ def test_product_broadcasts_v_and_takes_row_sparse_gradients() -> None:
         x = ng.placeholder(ng.float64, (3,))
         feeds = {x: [1.0, 2.0, 3.0]}
         assert values(ng.hessian_vector_product(x**3, [x], [2.0]), feeds) == [[12.0, 24.0, 36.0]]
-        assert values(ng.hessian_vector_product(x**3, [x], [ng.constant([[1.0, 0.0, 1.0]])]), feeds) == [[6.0, 0.0, 18.0]]
+        row = ng.constant([[1.0, 0.0, 1.0]])
+        assert values(ng.hessian_vector_product(x**3, [x], [row]), feeds) == [[6.0, 0.0, 18.0]]
         rows = ng.take(x, [0, 0, 1], axis=0)
         assert values(ng.hessian_vector_product(rows**3, [x], [np.ones(3)]), feeds) == [[12.0, 12.0, 0.0]]
 
 
-@pytest.mark.parametrize("shape, known", [((), ()), ((3,), (3,)), ((2, 3), (2, 3)), ((2, 3), ("n", 3)), ((2, 1, 2), (None, 1, "m"))])
+@pytest.mark.parametrize("shape, known", [((), ()), ((3,), (3,)), ((2, 3), (2, 3)), ((2, 3), ("n", 3)),
+                                          ((2, 1, 2), (None, 1, "m"))])
 def test_hessians_of_any_rank(shape: tuple[int, ...], known: tuple[Any, ...]) -> None:
     """M5: shape x.shape + x.shape, static and with sizes known only when it runs; interpreted and compiled."""
     x0 = np.random.default_rng(1).uniform(0.5, 1.5, shape)
@@ -155,7 +158,8 @@ def test_options_are_those_of_the_first_gradient() -> None:
 
 
 def test_one_batched_pull_for_all_rows() -> None:
-    """M9: the number of operations does not grow with the number of elements, and both control-flow styles are the same."""
+    """M9: the number of operations does not grow with the number of elements, and both control-flow styles are the
+    same."""
     counts = []
     for n in (3, 300):
         with ng.Graph().as_default() as graph:

@@ -1,4 +1,4 @@
-"""The gradient contract, section I: registered rules, override maps, and which operations have first and second derivatives."""
+"""The gradient contract, section I: registered rules, override maps, and which operations have derivatives."""
 
 from __future__ import annotations
 
@@ -30,7 +30,8 @@ def test_registering() -> None:
             ng.NotDifferentiable(wrong)
 
 
-@pytest.mark.parametrize("op_type", ["square", "matmul", "where", "floor", "stop_gradient", "prevent_gradient", "argmax"])
+@pytest.mark.parametrize("op_type", ["square", "matmul", "where", "floor", "stop_gradient", "prevent_gradient",
+                                     "argmax"])
 def test_ops_of_the_library_keep_their_rules(op_type: str) -> None:
     """I1: what the table says, a derivative or none, is a registration like any other."""
     with pytest.raises(KeyError):
@@ -184,7 +185,8 @@ SECOND = {
 
 @pytest.mark.parametrize("name", SECOND)
 def test_second_derivatives_exist(name: str) -> None:
-    """I7, I8, U10: second derivatives are there and agree with differences of the first, also for det and the remainder."""
+    """I7, I8, U10: second derivatives are there and agree with differences of the first, also for det and the
+    remainder."""
     f = SECOND[name]
     x0 = np.random.default_rng(7).uniform(0.5, 1.5, (3, 3))
     v0 = np.random.default_rng(8).normal(size=(3, 3))
@@ -202,7 +204,8 @@ def test_second_derivatives_exist(name: str) -> None:
 
 @pytest.mark.parametrize("shape", [(3, 3), (4, 2), (2, 4), (5, 2)])
 def test_factorisations_of_any_shape_have_derivatives(shape: tuple[int, int]) -> None:
-    """I9: singular values and the thin QR factor R of tall, square and wide matrices, with sizes known only when it runs."""
+    """I9: singular values and the thin QR factor R of tall, square and wide matrices, with sizes known only when it
+    runs."""
     rng = np.random.default_rng(3)
     a0, d0 = rng.normal(size=shape), rng.normal(size=shape)
     for f in (lambda a: ng.linalg.svd(a, full_matrices=False)[1], lambda a: ng.linalg.qr(a)[1]):

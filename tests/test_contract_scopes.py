@@ -1,4 +1,4 @@
-"""The gradient contract, sections H and S: names, gating, control inputs, device labels, threads and the forward graph."""
+"""The gradient contract, sections H and S: names, gating, control inputs, device labels, threads."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from tests.contract import made_by, scalar, value, values
 
 
 def test_name_of_the_scope() -> None:
-    """H1: `name`, None is "gradients", "" is the caller's scope; made unique for each call, nested in the active scope."""
+    """H1: `name`, None is "gradients", "" is the caller's scope; made unique for each call, nested in the active
+    scope."""
     with ng.Graph().as_default() as graph:
         x = scalar(name="x")
         y = ng.square(x)
@@ -32,7 +33,8 @@ def test_name_of_the_scope() -> None:
 
 
 def test_scope_of_each_operation() -> None:
-    """H2: gradient operations stand under <scope>/<forward name>_grad/ and carry the forward operation's line; seeds do not."""
+    """H2: gradient operations stand under <scope>/<forward name>_grad/ and carry the forward operation's line; seeds
+    do not."""
     with ng.Graph().as_default() as graph:
         with ng.name_scope("outer"):
             x = scalar()
@@ -78,7 +80,8 @@ def test_labels_under_colocation() -> None:
             _, made = made_by(graph, lambda: ng.gradients(y, x, aggregation_method=ng.AggregationMethod.TREE))
         labels = {op.name: op.device for op in made}
         assert labels["gradients/grad_ys_0"] == "cpu:2"
-        for part, label in (("multiply_grad", "cpu:2"), ("sin_grad", "cpu:1"), ("exp_grad", "cpu:2"), ("gradient_sum", "cpu:0")):
+        for part, label in (("multiply_grad", "cpu:2"), ("sin_grad", "cpu:1"), ("exp_grad", "cpu:2"),
+                            ("gradient_sum", "cpu:0")):
             assert {d for n, d in labels.items() if part in n} == {label}, part
 
 
@@ -119,7 +122,8 @@ def test_gated_rows_stay_rows() -> None:
 
 
 def test_one_graph_and_its_gradients_built_from_several_threads() -> None:
-    """S1: threads add to one graph, and take gradients in it, at the same time; every result is right and every name is one's own."""
+    """S1: threads add to one graph, and take gradients in it, at the same time; every result is right and every name
+    is one's own."""
     graph = ng.Graph()
     with graph.as_default():
         x = scalar()

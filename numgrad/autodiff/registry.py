@@ -97,13 +97,13 @@ def NotDifferentiable(op_type: str) -> None:  # noqa: N802 - the contract's name
 def rule_of(op: Operation) -> tuple[bool, Rule | None]:
     """(found, rule): the user's rule for an operation; found without a rule means that it is not differentiable.
 
-    An override that was in force when the operation was made comes first, then a rule registered for its type. Not found:
-    the op record decides.
+    An override that was in force when the operation was made comes first, then a rule registered for its type. Not
+    found: the op record decides.
     """
     if op.override is not None:
         if op.override not in _rules:
-            raise GradientError(f"gradient_override_map named {op.override!r} for operation {op.name!r}{at(op.where)}, but no rule "
-                                f"of that name is registered with ng.RegisterGradient")
+            raise GradientError(f"gradient_override_map named {op.override!r} for operation {op.name!r}{at(op.where)}, "
+                                f"but no rule of that name is registered with ng.RegisterGradient")
         return True, _rules[op.override]
     if op.type in _rules and not op.record.differentiable:
         return True, _rules[op.type]

@@ -118,6 +118,6 @@ def _checked(op: Operation, index: int, given: Any) -> Tensor | IndexedSlices | 
 
 def refuse(op: Operation) -> GradientError:
     """The error for an op on the path that has no rule."""
-    return GradientError(f"no gradient is defined for operation {op.name!r} of type {op.type!r}{at(op.where)}; register "
-                         f"one with ng.RegisterGradient({op.type!r}), declare ng.NotDifferentiable({op.type!r}), or cut "
-                         f"the path with ng.stop_gradient")
+    return GradientError(f"no gradient is defined for operation {op.name!r} of type {op.type!r}{at(op.where)}; "
+                         f"register one with ng.RegisterGradient({op.type!r}), declare "
+                         f"ng.NotDifferentiable({op.type!r}), or cut the path with ng.stop_gradient")

@@ -56,8 +56,8 @@ class IndexedSlices:
         self.dense_shape: Shape | None = None if dense_shape is None else canonical_shape(dense_shape)
         fits = self.dense_shape is None or len(self.dense_shape) == self.values.ndim
         if self.indices.ndim != 1 or self.values.ndim < 1 or not fits:
-            raise ShapeError(f"IndexedSlices: got values {self.values.spec}, indices {self.indices.spec} and dense shape "
-                             f"{self.dense_shape}; wanted (m, ...), (m,) and a shape of values' rank{at(user_line())}")
+            raise ShapeError(f"IndexedSlices: got values {self.values.spec}, indices {self.indices.spec} and dense "
+                             f"shape {self.dense_shape}; wanted (m, ...), (m,) and a shape of values' rank{at(user_line())}")
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -105,15 +105,15 @@ class IndexedSlices:
             raise ShapeError(f"IndexedSlices without a dense shape cannot be made dense{at(user_line())}")
         size = size_product(self.dense_shape)
         if isinstance(size, int) and size >= LARGE:
-            warnings.warn(f"numgrad: making IndexedSlices dense takes {size} elements ({size * self.dtype.itemsize >> 20} MiB)",
-                          stacklevel=2)
+            mebibytes = size * self.dtype.itemsize >> 20
+            warnings.warn(f"numgrad: making IndexedSlices dense takes {size} elements ({mebibytes} MiB)", stacklevel=2)
         return apply("scatter_add", self.indices, self.values, axis=0, size=self.dense_shape[0])
 
     def sum_duplicates(self) -> IndexedSlices:
         """The same array with each row named at most once among the rows that are not zero.
 
-        Outside a graph repeated rows are merged and the result is shorter. In a graph, where the number of distinct rows is
-        known only when it runs, the result has as many rows as before: each sum once, then zeros.
+        Outside a graph repeated rows are merged and the result is shorter. In a graph, where the number of distinct rows
+        is known only when it runs, the result has as many rows as before: each sum once, then zeros.
 
         Examples
         --------
@@ -131,10 +131,10 @@ class IndexedSlices:
         rows_in_order = apply("take", self.indices, order, axis=0)
         values = apply("take", self.values, order, axis=0)
         position = apply("iota", shape=(count,), axis=0, dtype=np.dtype(np.int64))
-        one = as_tensor(np.int64(1))
-        before = apply("take", rows_in_order, apply("maximum", apply("subtract", position, one), as_tensor(np.int64(0))),
-                       axis=0)
-        starts = apply("logical_and", apply("not_equal", rows_in_order, before), apply("greater", position, as_tensor(np.int64(0))))
+        zero, one = as_tensor(np.int64(0)), as_tensor(np.int64(1))
+        before = apply("take", rows_in_order, apply("maximum", apply("subtract", position, one), zero), axis=0)
+        changes = apply("not_equal", rows_in_order, before)
+        starts = apply("logical_and", changes, apply("greater", position, zero))
         group = cumsum(cast_to(starts, np.int64), 0)
         summed = apply("scatter_add", group, values, axis=0, size=count)
         return IndexedSlices(summed, apply("scatter_set", group, rows_in_order, axis=0, size=count), self.dense_shape)

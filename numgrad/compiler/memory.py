@@ -29,9 +29,9 @@ def assign_slots(reads: Sequence[Iterable[Value]], writes: Sequence[Iterable[Val
                  outputs: Iterable[Value] = ()) -> Slots:
     """Give every written value that is not `resident` elsewhere a slot.
 
-    `reads[i]` and `writes[i]` are the buffers that step i touches. A slot is free again after the last reader of its value;
-    only values of the same size in bytes share one, so that the assignment holds for every value of the unknown sizes. The
-    buffers of `outputs` serve as slots until the outputs are written.
+    `reads[i]` and `writes[i]` are the buffers that step i touches. A slot is free again after the last reader of its
+    value; only values of the same size in bytes share one, so that the assignment holds for every value of the unknown
+    sizes. The buffers of `outputs` serve as slots until the outputs are written.
     """
     last: dict[Value, int] = {}
     for step, (read, written) in enumerate(zip(reads, writes, strict=True)):
