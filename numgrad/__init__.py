@@ -6,17 +6,21 @@ from types import ModuleType as _ModuleType
 from numgrad import compat, config, data, errors, extend, linalg, nn, optimize, special, testing
 from numgrad._version import __version__
 from numgrad import protocols as _protocols
+from numgrad.autodiff.accumulator import ForwardAccumulator
 from numgrad.autodiff.aggregate import AggregationMethod
 from numgrad.autodiff.arguments import UnconnectedGradients
-from numgrad.autodiff.custom import custom_gradient, grad_pass_through, recompute_grad
+from numgrad.autodiff.custom import custom_gradient, grad_pass_through
 from numgrad.autodiff.derived import hessian_vector_product, hessians
 from numgrad.autodiff.explain import Cut, Explanation, explain_gradient
 from numgrad.autodiff.nans import debug_nans
 from numgrad.autodiff.opaque import njit_function, py_function
+from numgrad.autodiff.recompute import recompute_grad
 from numgrad.autodiff.registry import NotDifferentiable, RegisterGradient
 from numgrad.autodiff.reverse import gradients
 from numgrad.autodiff.slices import IndexedSlices
+from numgrad.autodiff.tape import GradientTape
 from numgrad.graph.core import Graph, Operation, Tensor, placeholder
+from numgrad.graph.variable import Variable
 from numgrad.graph.scopes import control_dependencies, device, name_scope
 from numgrad.graph.show import show
 from numgrad.ops.aggregation import *

@@ -37,8 +37,9 @@ def kernel(f: Callable[..., None]) -> Kernel:
     Parameters
     ----------
     f : callable
-        ``f(*inputs, *outputs, **attributes)`` reads C-contiguous input arrays, numbers for inputs without axes, and fills the
-        output arrays. A Python function, or an ``@numba.njit`` one. Numba is not imported before a program is compiled.
+        ``f(*inputs, *outputs, **attributes)`` reads C-contiguous input arrays, numbers for inputs without axes, and
+        fills the output arrays. A Python function, or an ``@numba.njit`` one. Numba is not imported before a program
+        is compiled.
 
     Returns
     -------
@@ -62,10 +63,10 @@ def kernel(f: Callable[..., None]) -> Kernel:
     return Kernel(f)
 
 
-def op(name: str, infer: Infer, evaluate: Callable[..., Any] | None = None, *, kernel: Kernel | Callable[..., None] | None = None,
-       vjp: Callable[..., Any] | None = None, jvp: Callable[..., Any] | None = None,
-       decompose: Callable[..., Any] | None = None, batch: str | None = None, masks: bool = False,
-       doc: str = "") -> Callable[..., Any]:
+def op(name: str, infer: Infer, evaluate: Callable[..., Any] | None = None, *,
+       kernel: Kernel | Callable[..., None] | None = None, vjp: Callable[..., Any] | None = None,
+       jvp: Callable[..., Any] | None = None, decompose: Callable[..., Any] | None = None,
+       batch: str | None = None, masks: bool = False, doc: str = "") -> Callable[..., Any]:
     """Enter a new operation into the op table.
 
     Parameters
@@ -73,26 +74,29 @@ def op(name: str, infer: Infer, evaluate: Callable[..., Any] | None = None, *, k
     name : str
         New in the table; as an identifier that nobody else uses, such as ``"mylab_median"``.
     infer : callable
-        ``infer(*specs, **attributes)`` gives the `Spec` of the output, or a list of them; a spec has ``dtype``, ``shape`` and
-        ``ndim``. Sizes may be unknown: compare them by `require_equal` or `broadcast_shapes`, compute with ``+ - * //``.
+        ``infer(*specs, **attributes)`` gives the `Spec` of the output, or a list of them; a spec has ``dtype``,
+        ``shape`` and ``ndim``. Sizes may be unknown: compare them by `require_equal` or `broadcast_shapes`, compute
+        with ``+ - * //``.
     evaluate : callable, optional
-        ``evaluate(*arrays, **attributes)``: the meaning in NumPy; an array, or a tuple for several outputs. The default runs the
-        kernel as Python.
+        ``evaluate(*arrays, **attributes)``: the meaning in NumPy; an array, or a tuple for several outputs. The
+        default runs the kernel as Python.
     kernel : Kernel or callable, optional
         How compiled programs compute it; see `kernel`.
     vjp : callable, optional
-        ``vjp(op, *cotangents)`` returns one tensor or None for each of ``op.inputs``, by operations of numgrad, this one among
-        them; higher derivatives follow. Attributes are in ``op.attrs``. Without it derivatives are a LookupError.
+        ``vjp(op, *cotangents)`` returns one tensor or None for each of ``op.inputs``, by operations of numgrad, this
+        one among them; higher derivatives follow. Attributes are in ``op.attrs``. Without it derivatives are a
+        LookupError.
     jvp : callable, optional
-        ``jvp(op, tangents)`` returns one tensor or None for each of ``op.outputs``; `tangents` hold None for inputs that do not
-        move. Without it forward mode transposes `vjp`.
+        ``jvp(op, tangents)`` returns one tensor or None for each of ``op.outputs``; `tangents` hold None for inputs
+        that do not move. Without it forward mode transposes `vjp`.
     decompose : callable, optional
         ``decompose(*tensors, **attributes)``: the same in other operations, for compiled programs in place of a kernel.
     batch : {"leading"}, optional
-        "leading" says that further axes in front of every operand are mapped over, so that a batch is one call. Otherwise a batch
-        is computed one element after the other.
+        "leading" says that further axes in front of every operand are mapped over, so that a batch is one call.
+        Otherwise a batch is computed one element after the other.
     masks : bool
-        Whether `vjp` gives exact zeros for elements that took no part; NaN and infinity upstream of such zeros are then ignored.
+        Whether `vjp` gives exact zeros for elements that took no part; NaN and infinity upstream of such zeros are
+        then ignored.
     doc : str
         One sentence.
 
@@ -139,10 +143,11 @@ def op(name: str, infer: Infer, evaluate: Callable[..., Any] | None = None, *, k
     library = None
     if kernel is not None:
         native = kernel.function if isinstance(kernel, Kernel) else kernel
-        library = Library(name, sizes=all_sizes, status=True, error="the kernel raised an exception", raises=RuntimeError,
+        library = Library(name, sizes=all_sizes, status=True, error="the kernel raised an "
+                                                                    "exception", raises=RuntimeError,
                           function=lambda attrs: (native, attrs))
-    record = define(name, "general", infer_all, meaning, library=library, jvp=jvp, decompose=decompose, masks=masks, doc=doc,
-                    vjp=None if vjp is None else lambda operation, cts: user_vjp(vjp, operation, cts))
+    record = define(name, "general", infer_all, meaning, library=library, jvp=jvp, decompose=decompose, masks=masks,
+                    doc=doc, vjp=None if vjp is None else lambda operation, cts: user_vjp(vjp, operation, cts))
     if batch == "leading":
         RULES[name] = _leading
 

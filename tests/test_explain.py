@@ -36,7 +36,7 @@ def kinds(report: ng.Explanation) -> list[tuple[str, str]]:
     ],
 )
 def test_status_and_cuts(f: Callable[..., Any], status: str, cuts: list[tuple[str, str]]) -> None:
-    """D2, D7, E12, N12: what is None, what is zero and what is an error are told apart, with the operation that decides."""
+    """D2, D7, E12, N12: None, zero and errors are told apart, with the operation that decides."""
     report = ng.explain_gradient(f, POINT)
     assert report.status == status
     assert kinds(report) == cuts

@@ -37,8 +37,8 @@ def build_user(
     Returns
     -------
     BuiltKernel
-        Its table: addresses of inputs and outputs; the sizes of all axes in order; the integers; the address of a status word,
-        which an exception in `function` sets to 1.
+        Its table: addresses of inputs and outputs; the sizes of all axes in order; the integers; the address of a
+        status word, which an exception in `function` sets to 1.
 
     Raises
     ------
@@ -55,7 +55,8 @@ def build_user(
     True
     """
     baked = dict(constants or {})
-    key = (function, tuple(inputs), tuple(outputs), tuple(integers), tuple(sorted((k, repr(v)) for k, v in baked.items())))
+    fixed = tuple(sorted((k, repr(v)) for k, v in baked.items()))
+    key = (function, tuple(inputs), tuple(outputs), tuple(integers), fixed)
     with _lock:
         if key not in _built:
             _built[key] = _compiled(function, inputs, outputs, integers, baked)

@@ -23,6 +23,7 @@ from numgrad.types import is_trainable
 __all__ = ["Cut", "Explanation", "explain_gradient"]
 
 _SHOWN = 12  # cuts that are written out
+_ZERO_STAYS = frozenset({"reshape", "identity", "broadcast_to", "permute_dims", "negative", "cast", "sum"})
 
 
 @dataclass(frozen=True)
@@ -69,8 +70,8 @@ class Explanation:
     Attributes
     ----------
     status : str
-        "none": there is no path. "undefined": taking the gradient is an error. "zero", "nan", "value": so is the gradient where
-        it was evaluated. "connected": there is a path, and nothing was evaluated.
+        "none": there is no path. "undefined": taking the gradient is an error. "zero", "nan", "value": so is the
+        gradient where it was evaluated. "connected": there is a path, and nothing was evaluated.
     paths : int
         How many ways lead from x to y, whether they carry a derivative or not.
     cuts : tuple of Cut
@@ -94,7 +95,8 @@ class Explanation:
 
     def __str__(self) -> str:
         lines = [self.summary]
-        headings = {"undefined": "it is an error at", "none": "paths end at", "zero": "zeros arise at", "nan": "NaN arises at"}
+        headings = {"undefined": "it is an error at", "none": "paths end at", "zero": "zeros arise at",
+                    "nan": "NaN arises at"}
         for kind, heading in headings.items():
             found = [cut for cut in self.cuts if cut.kind == kind]
             if found:
@@ -112,10 +114,11 @@ def explain_gradient(y: Any, x: Any, feeds: Mapping[Tensor, Any] | None = None) 
     y : Tensor or callable
         A node of a graph, or a function of arrays.
     x : Tensor, or array_like or tuple of array_like
-        A node of the same graph; for a function its argument, or a tuple of arguments of which the first is differentiated.
+        A node of the same graph; for a function its argument, or a tuple of arguments of which the first is
+        differentiated.
     feeds : mapping, optional
-        Values of placeholders, as for `run`: the gradient is then evaluated, and what is zero or NaN is traced to where it
-        arises. A function is evaluated at its arguments.
+        Values of placeholders, as for `run`: the gradient is then evaluated, and what is zero or NaN is traced to
+        where it arises. A function is evaluated at its arguments.
 
     Returns
     -------
@@ -146,10 +149,12 @@ def explain_gradient(y: Any, x: Any, feeds: Mapping[Tensor, Any] | None = None) 
             inputs = [placeholder(as_tensor(a).dtype, a.shape, f"argument{i}") for i, a in enumerate(arguments)]
             output = as_tensor(y(*inputs))
         if output.op is None:
-            return Explanation("none", 0, (), None, "the function returned a value that does not depend on its argument")
+            return Explanation("none", 0, (), None, "the function returned a value that does not depend on its "
+                                                    "argument")
         return explain_gradient(output, inputs[0], dict(zip(inputs, arguments, strict=True)))
     if not (isinstance(y, Tensor) and isinstance(x, Tensor)) or y.graph is None or y.graph is not x.graph:
-        raise GraphError(f"explain_gradient: got {y!r} and {x!r}, wanted two nodes of one graph, or a function and its arguments"
+        raise GraphError(f"explain_gradient: got {y!r} and {x!r}, wanted two nodes of one graph, or a function and "
+                         f"its arguments"
                          f"{at(user_line())}")
     with y.graph.as_default(), y.graph.lock, _undone(y.graph), heard_by(()), _unchecked():
         return _Search(y, x).explanation({t: fed(t, v) for t, v in feeds.items()} if feeds is not None else None)
@@ -208,7 +213,8 @@ class _Search:
     def explanation(self, feeds: Mapping[Tensor, Any] | None) -> Explanation:
         """Differentiate, look at every step, and evaluate if there are values."""
         if not self.paths:
-            return Explanation("none", 0, (), None, f"{self.y.name} does not depend on {self.x.name}: the gradient is None")
+            return Explanation("none", 0, (), None, f"{self.y.name} does not depend on {self.x.name}: the gradient is "
+                                                    f"None")
         gradient = self._differentiate()
         self._integers()
         for op, given, pulled in self.steps:
@@ -261,7 +267,8 @@ class _Search:
             if dtypes and not any(map(is_trainable, dtypes)):
                 entering = [t.dtype for t in op.inputs if (t in self.reached or t is self.x) and is_trainable(t.dtype)]
                 if entering:
-                    self._cut("none", op, None, f"it turns {entering[0]} into {', '.join(map(str, dtypes))}, and integers carry no "
+                    self._cut("none", op, None, f"it turns {entering[0]} into {', '.join(map(str, dtypes))}, and "
+                                                f"integers carry no "
                                                 f"derivatives")
 
     def _missing(self, op: Operation, given: Sequence[Any], pulled: Sequence[Any]) -> None:
@@ -291,7 +298,8 @@ class _Search:
 
     def _arrivals(self) -> list[tuple[Sequence[Any], int]]:
         """The terms that x itself got."""
-        return [(pulled, i) for op, _, pulled in self.steps for i, t in enumerate(op.inputs) if t is self.x and pulled[i] is not None]
+        return [(pulled, i) for op, _, pulled in self.steps for i, t in enumerate(op.inputs)
+                if t is self.x and pulled[i] is not None]
 
     def _evaluated(self, gradient: Tensor, feeds: Mapping[Tensor, Any]) -> tuple[str, Any]:
         """The gradient's value, and where in the forward part or backward part NaN and zero arise."""
@@ -313,7 +321,8 @@ class _Search:
                     clean = False
                     self._cut("nan", op, i, f"in the backward part, of {self._operands(op, values)}")
                 if after.size and not after.any() and any(b.any() for b in before) and not _is_zero(term):
-                    self._cut("zero", op, i, f"every element is multiplied by zero or masked; {self._operands(op, values)}")
+                    self._cut("zero", op, i, f"every element is multiplied by zero or masked; "
+                                             f"{self._operands(op, values)}")
         if has_nan(value):
             return "nan", value
         return ("value" if value.any() or not value.size else "zero"), value
@@ -330,7 +339,7 @@ def _array(term: Tensor | IndexedSlices) -> Tensor:
 def _is_zero(term: Any) -> bool:
     """Whether a term is zero whatever the values: made as zeros, and at most reshaped since."""
     tensor = _array(term)
-    while tensor.op is not None and tensor.op.type in ("reshape", "identity", "broadcast_to", "permute_dims", "negative", "cast", "sum"):
+    while tensor.op is not None and tensor.op.type in _ZERO_STAYS:
         tensor = tensor.op.inputs[0]
     if tensor.op is None:
         return False

@@ -36,7 +36,8 @@ def summary(value: Any) -> str:
         return f"{text} = {array[()]}"
     size = np.abs(array) if array.dtype.kind == "c" else array
     finite = size[np.isfinite(size)] if array.dtype.kind in "fc" else size
-    parts = [f"{'magnitude ' if array.dtype.kind == 'c' else ''}{finite.min()} to {finite.max()}"] if finite.size else []
+    parts = [f"{'magnitude ' if array.dtype.kind == 'c' else ''}{finite.min()} to "
+             f"{finite.max()}"] if finite.size else []
     if array.dtype.kind in "fc":
         counts = {"nan": np.isnan(array).sum(), "inf": np.isinf(array).sum()}
         parts += [f"{n} {word}" for word, n in counts.items() if n]
@@ -50,7 +51,8 @@ def _forward_name(name: str) -> str | None:
     return before.rpartition("/")[2] if found else None
 
 
-def _error(what: str, name: str | None, inputs: Sequence[Any], outputs: Sequence[Any], where: SourceLine | None) -> NotANumberError:
+def _error(what: str, name: str | None, inputs: Sequence[Any], outputs: Sequence[Any],
+           where: SourceLine | None) -> NotANumberError:
     differentiated = _forward_name(name) if name is not None else None
     place = f"in the backward part of {differentiated!r}" if differentiated else "in the forward part"
     lines = [f"debug_nans: {what} gave NaN {place}{at(where)}"]
@@ -62,7 +64,8 @@ def _error(what: str, name: str | None, inputs: Sequence[Any], outputs: Sequence
 class _Eager:
     """Looks at the result of every eager operation."""
 
-    def operation(self, record: OpRecord, inputs: tuple[Tensor, ...], outputs: tuple[Tensor, ...], attrs: dict[str, Any]) -> None:
+    def operation(self, record: OpRecord, inputs: tuple[Tensor, ...], outputs: tuple[Tensor, ...],
+                  attrs: dict[str, Any]) -> None:
         values = [t._value for t in outputs]
         if any(v is None for v in values) or not any(has_nan(v) for v in values):
             return
@@ -86,7 +89,9 @@ def all_values(outputs: Sequence[Tensor], feeds: Mapping[Tensor, Any]) -> dict[T
 
 
 def origin(tensor: Tensor, values: Mapping[Tensor, Any]) -> Operation | None:
-    """The operation that made the NaN in a tensor: the last one on the way back whose operands hold none; None for an input."""
+    """The operation that made the NaN in a tensor: on the way back, the first whose operands hold none.
+
+    None where an input holds it."""
     while tensor.op is not None and tensor.op.type != "placeholder":
         carried = next((t for t in tensor.op.inputs if has_nan(values[t])), None)
         if carried is None:
@@ -113,15 +118,15 @@ def _check_run(outputs: Sequence[Tensor], feeds: Mapping[Tensor, Any], results: 
 def debug_nans() -> Iterator[None]:
     """Raise an error at the operation where a NaN arises, inside a ``with`` block and this thread.
 
-    Eager operations are looked at one by one. A run of a graph and a call of a compiled function are looked at when a result
-    holds a NaN: they are then evaluated again with NumPy, and the NaN is followed back to the operation that made it. NaNs that
-    were in the arguments are nobody's fault and pass.
+    Eager operations are looked at one by one. A run of a graph and a call of a compiled function are looked at when a
+    result holds a NaN: they are then evaluated again with NumPy, and the NaN is followed back to the operation that
+    made it. NaNs that were in the arguments are nobody's fault and pass.
 
     Raises
     ------
     NotANumberError (a FloatingPointError)
-        Names the operation, its operands' and results' ranges, the user's line, and whether the operation belongs to the
-        forward or the backward part.
+        Names the operation, its operands' and results' ranges, the user's line, and whether the operation belongs to
+        the forward or the backward part.
 
     Examples
     --------

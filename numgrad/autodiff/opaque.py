@@ -19,7 +19,7 @@ Rule = Callable[..., Any]
 
 
 def user_vjp(rule: Rule, op: Operation, cts: Sequence[Tensor | None]) -> list[Any]:
-    """A user's rule ``rule(op, *cotangents)``: floating outputs that nothing depends on get zeros; one result may stand alone."""
+    """The answer of a user's rule ``rule(op, *cotangents)``; floating outputs that nothing depends on get zeros."""
     given = [apply("zeros_like", t) if ct is None and is_trainable(t.dtype) else ct
              for ct, t in zip(cts, op.outputs, strict=True)]
     result = rule(op, *given)
@@ -29,7 +29,8 @@ def user_vjp(rule: Rule, op: Operation, cts: Sequence[Tensor | None]) -> list[An
 def _vjp_in_attributes(op: Operation, cts: Sequence[Tensor | None]) -> list[Any]:
     if op.attrs["vjp"] is None:
         name = getattr(op.attrs["function"], "__qualname__", repr(op.attrs["function"]))
-        raise GradientError(f"{op.type}: {name} was given no derivative (operation {op.name!r}){at(op.where)}; pass vjp=, or cut the "
+        raise GradientError(f"{op.type}: {name} was given no derivative (operation {op.name!r}){at(op.where)}; pass "
+                            f"vjp=, or cut the "
                             f"path with ng.stop_gradient")
     return user_vjp(op.attrs["vjp"], op, cts)
 
@@ -47,7 +48,8 @@ def _spec(given: Any, what: str) -> tuple[Any, Any]:
         return as_dtype(given.dtype), tuple(given.shape)
     if isinstance(given, tuple) and len(given) == 2:
         return as_dtype(given[0]), shape_argument(given[1], what)
-    raise TypeError(f"{what}: output_specs holds {given!r}, wanted (dtype, shape), an array of that dtype and shape, or a list of "
+    raise TypeError(f"{what}: output_specs holds {given!r}, wanted (dtype, shape), an array of that dtype and shape, "
+                    f"or a list of "
                     f"them{at(user_line())}")
 
 
@@ -92,16 +94,16 @@ def py_function(f: Callable[..., Any], inputs: Any, output_specs: Any, vjp: Rule
     Parameters
     ----------
     f : callable
-        Gets read-only NumPy arrays, one for each input, and returns one array, or a list of them for a list of specs. It may
-        call any library. It must not depend on anything but its arguments.
+        Gets read-only NumPy arrays, one for each input, and returns one array, or a list of them for a list of specs.
+        It may call any library. It must not depend on anything but its arguments.
     inputs : array_like or list of array_like
         Any dtypes and shapes.
     output_specs : (dtype, shape), array_like, list of these, or callable
-        What `f` returns. Shapes may hold sizes such as ``x.shape[0]``; an array or tensor stands for its own dtype and shape; a
-        callable gets one object with ``dtype`` and ``shape`` for each input and returns the specs.
+        What `f` returns. Shapes may hold sizes such as ``x.shape[0]``; an array or tensor stands for its own dtype and
+        shape; a callable gets one object with ``dtype`` and ``shape`` for each input and returns the specs.
     vjp : callable, optional
-        ``vjp(op, *cotangents)`` returns one tensor or None for each input, from ``op.inputs`` and ``op.outputs``, by operations of
-        numgrad or by `py_function` again. Without it derivatives are a LookupError.
+        ``vjp(op, *cotangents)`` returns one tensor or None for each input, from ``op.inputs`` and ``op.outputs``, by
+        operations of numgrad or by `py_function` again. Without it derivatives are a LookupError.
 
     Returns
     -------
@@ -116,10 +118,9 @@ def py_function(f: Callable[..., Any], inputs: Any, output_specs: Any, vjp: Rule
     LookupError
         A derivative is taken and there is no `vjp`.
 
-    Notes
-    -----
-    A compiled program runs natively up to the call, returns to Python for it, and runs natively from there. Such a program has no
-    ``njit``, ``cfunc`` or ``lowlevel``, and loops cannot hold the call; `njit_function` has none of these limits.
+    Notes ----- A compiled program runs natively up to the call, returns to Python for it, and runs natively from
+    there. Such a program has no ``njit``, ``cfunc`` or ``lowlevel``, and loops cannot hold the call; `njit_function`
+    has none of these limits.
 
     Examples
     --------
@@ -160,7 +161,8 @@ def _call_njit(*arrays: np.ndarray[Any, Any], function: Callable[..., Any], spec
 
 
 define("njit_function", "general", _infer, _call_njit, vjp=_vjp_in_attributes,
-       library=Library("njit_function", sizes=all_sizes, status=True, error="the function raised an exception", raises=RuntimeError,
+       library=Library("njit_function", sizes=all_sizes, status=True, error="the function raised an "
+                                                                            "exception", raises=RuntimeError,
                        function=lambda attrs: (attrs["function"], {})),
        doc="A function of arrays compiled by Numba, called by compiled programs without Python.")
 
@@ -171,8 +173,8 @@ def njit_function(f: Callable[..., Any], output_specs: Any, vjp: Rule | None = N
     Parameters
     ----------
     f : Numba dispatcher
-        ``f(*inputs, *outputs)`` reads C-contiguous input arrays (numbers for inputs without axes) and fills the output arrays. A
-        plain Python function is compiled by Numba when a program needs it. float16 is not supported.
+        ``f(*inputs, *outputs)`` reads C-contiguous input arrays (numbers for inputs without axes) and fills the output
+        arrays. A plain Python function is compiled by Numba when a program needs it. float16 is not supported.
     output_specs : (dtype, shape), list of these, or callable
         As for `py_function`; a callable is the way to let shapes follow the inputs.
     vjp : callable, optional

@@ -26,7 +26,7 @@ def has_host_steps(outputs: Sequence[Tensor]) -> bool:
 
 
 class Segment(NamedTuple):
-    """A native program (None where there is nothing to compute), what it takes and gives, and the Python steps after it."""
+    """A native program (None where nothing is to be computed), what it takes and gives, the Python steps after it."""
 
     program: Any
     inputs: list[Tensor]
@@ -45,7 +45,8 @@ class Segmented:
 
     entry = None  # there is no native call that runs all of it
 
-    def __init__(self, inputs: Sequence[Tensor], outputs: Sequence[Tensor], graph: Graph, make: Callable[..., Any]) -> None:
+    def __init__(self, inputs: Sequence[Tensor], outputs: Sequence[Tensor], graph: Graph,
+                 make: Callable[..., Any]) -> None:
         self.inputs, self.outputs, self.graph = list(inputs), list(outputs), graph
         self.segments = self._cut(make)
 
@@ -82,11 +83,13 @@ class Segmented:
             raise TypeError(f"out: got {len(out)} arrays, wanted {len(results)}{at(user_line())}")
         for i, (target, result) in enumerate(zip(out, results, strict=True)):
             if target.dtype != result.dtype or target.shape != result.shape:
-                raise ShapeError(f"out[{i}]: got {target.dtype}{target.shape}, wanted {result.dtype}{result.shape}{at(user_line())}")
+                raise ShapeError(f"out[{i}]: got {target.dtype}{target.shape}, wanted "
+                                 f"{result.dtype}{result.shape}{at(user_line())}")
             target[...] = result
         return list(out)
 
-    def _run(self, arrays: Sequence[Any], native: Callable[..., Any], python: Callable[..., Any]) -> list[np.ndarray[Any, Any]]:
+    def _run(self, arrays: Sequence[Any], native: Callable[..., Any],
+             python: Callable[..., Any]) -> list[np.ndarray[Any, Any]]:
         """Run segment after segment through `native(segment, arrays)` and `python(operation, run)`."""
         if len(arrays) != len(self.inputs):
             raise TypeError(f"compiled function: got {len(arrays)} arrays, wanted {len(self.inputs)}{at(user_line())}")
@@ -163,7 +166,8 @@ class Segmented:
 
     def _refused(self, what: str) -> KernelError:
         op = next(op for segment in self.segments for op in segment.steps)
-        return KernelError(f"{what}: the step {op.name} ({op.type}) runs in Python, and native code cannot call it{at(op.where)}; use "
+        return KernelError(f"{what}: the step {op.name} ({op.type}) runs in Python, and native code cannot call "
+                           f"it{at(op.where)}; use "
                            f"ng.njit_function for it")
 
     @property
