@@ -1,7 +1,7 @@
 """Gathers and scatters along an axis: every index is checked before memory is touched, and sums run in a fixed order.
 
-A dense array is seen as (outer, n, inner) with the indexed axis in the middle; chunks of `lo..hi` are ranges of the outer
-axis, so that several threads never write to one place. An index out of range puts 1 into the status word.
+A dense array is seen as (outer, n, inner) with the indexed axis in the middle; chunks of `lo..hi` are ranges of the
+outer axis, so that several threads never write to one place. An index out of range puts 1 into the status word.
 """
 
 from __future__ import annotations

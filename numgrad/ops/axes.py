@@ -1,4 +1,4 @@
-"""Order of axes: the op that permutes them, and the functions made of it."""
+"""Axes put into another order, and axes of size 1 put in and taken away: views, and the functions made of them."""
 
 from __future__ import annotations
 
@@ -10,20 +10,25 @@ import numpy as np
 from numgrad.errors import ShapeError, at, user_line
 from numgrad.graph.core import Tensor, apply, as_tensor
 from numgrad.graph.records import View
-from numgrad.ops.kinds import define, normalize_axis
-from numgrad.ops.shaping import expand_dims, float_samples
-from numgrad.types import Spec
+from numgrad.ops.kinds import define, normalize_axes, normalize_axis
+from numgrad.ops.shaping import float_samples, is_one
+from numgrad.types import Dim, Spec, canonical_shape, require_equal
 
 __all__ = [
     "atleast_1d",
     "atleast_2d",
     "atleast_3d",
+    "expand_dims",
     "matrix_transpose",
     "moveaxis",
     "permute_dims",
+    "squeeze",
     "swapaxes",
     "transpose",
 ]
+
+
+# -- order
 
 
 def _permute_infer(specs: Sequence[Spec], attrs: Mapping[str, Any]) -> tuple[Spec, ...]:
@@ -37,13 +42,21 @@ def inverse_permutation(axes: Sequence[int]) -> tuple[int, ...]:
 
 
 define(
-    "permute_dims", "linear", _permute_infer, lambda x, axes: np.transpose(x, axes),
+    "permute_dims",
+    "linear",
+    _permute_infer,
+    lambda x, axes: np.transpose(x, axes),
     vjp=lambda op, cts: [apply("permute_dims", cts[0], axes=inverse_permutation(op.attrs["axes"]))],
     view=View(lambda spec_in, spec_out, attrs, strides: (0, tuple(strides[a] for a in attrs["axes"]))),
     public="permute_dims",
-    samples=lambda rng: [(float_samples(rng, (2, 3, 4)), {"axes": (2, 0, 1)}), (float_samples(rng, (0, 3)), {"axes": (1, 0)}),
-                         (float_samples(rng, ()), {"axes": ()}), ([rng.standard_normal((4, 6))[::2, ::-1]], {"axes": (1, 0)})],
-    doc="The axes in another order.")
+    samples=lambda rng: [
+        (float_samples(rng, (2, 3, 4)), {"axes": (2, 0, 1)}),
+        (float_samples(rng, (0, 3)), {"axes": (1, 0)}),
+        (float_samples(rng, ()), {"axes": ()}),
+        ([rng.standard_normal((4, 6))[::2, ::-1]], {"axes": (1, 0)}),
+    ],
+    doc="The axes in another order.",
+)
 
 
 def permute_dims(x: Any, /, axes: Any = None) -> Tensor:
@@ -77,8 +90,9 @@ def permute_dims(x: Any, /, axes: Any = None) -> Tensor:
         given = (axes,) if isinstance(axes, (int, np.integer)) else tuple(axes)
         order = tuple(normalize_axis(a, tensor.ndim, "permute_dims") for a in given)
     if sorted(order) != list(range(tensor.ndim)):
-        raise ShapeError(f"permute_dims: axes {axes} are no permutation of the {tensor.ndim} axes of {tensor.spec}"
-                         f"{at(user_line())}")
+        raise ShapeError(
+            f"permute_dims: axes {axes} are no permutation of the {tensor.ndim} axes of {tensor.spec}{at(user_line())}"
+        )
     return apply("permute_dims", tensor, axes=order) if order != tuple(range(tensor.ndim)) else tensor
 
 
@@ -191,12 +205,143 @@ def moveaxis(x: Any, /, source: Any, destination: Any) -> Tensor:
     lists = [list(a) if isinstance(a, (tuple, list)) else [a] for a in (source, destination)]
     origins, places = ([normalize_axis(a, tensor.ndim, "moveaxis") for a in given] for given in lists)
     if len(origins) != len(places) or len(set(origins)) != len(origins) or len(set(places)) != len(places):
-        raise ShapeError(f"moveaxis: source {source} and destination {destination} must name equally many different "
-                         f"axes{at(user_line())}")
+        raise ShapeError(
+            f"moveaxis: source {source} and destination {destination} must name equally many different "
+            f"axes{at(user_line())}"
+        )
     order = [a for a in range(tensor.ndim) if a not in origins]
     for place, origin in sorted(zip(places, origins, strict=True)):
         order.insert(place, origin)
     return permute_dims(tensor, order)
+
+
+# -- axes of size one
+
+
+def _expand_infer(specs: Sequence[Spec], attrs: Mapping[str, Any]) -> tuple[Spec, ...]:
+    (x,) = specs
+    rest = iter(x.shape)
+    axes = set(attrs["axes"])
+    return (Spec(x.dtype, tuple(1 if i in axes else next(rest) for i in range(x.ndim + len(axes)))),)
+
+
+def _expand_access(
+    spec_in: Spec, spec_out: Spec, attrs: Mapping[str, Any], strides: Sequence[Dim]
+) -> tuple[Dim, Sequence[Dim]]:
+    rest = iter(strides)
+    axes = set(attrs["axes"])
+    return 0, tuple(0 if i in axes else next(rest) for i in range(spec_out.ndim))
+
+
+define(
+    "expand_dims",
+    "linear",
+    _expand_infer,
+    lambda x, axes: np.expand_dims(x, axes),
+    vjp=lambda op, cts: [apply("squeeze", cts[0], axes=op.attrs["axes"])],
+    view=View(_expand_access),
+    public="expand_dims",
+    samples=lambda rng: [
+        (float_samples(rng, (3, 4)), {"axes": (0, 2)}),
+        (float_samples(rng, ()), {"axes": (0,)}),
+        (float_samples(rng, (0,)), {"axes": (1,)}),
+    ],
+    doc="New axes of size 1.",
+)
+
+
+def _squeeze_infer(specs: Sequence[Spec], attrs: Mapping[str, Any]) -> tuple[Spec, ...]:
+    (x,) = specs
+    axes = attrs["axes"]
+    for axis in axes:
+        require_equal(x.shape[axis], 1, lambda: f"squeeze: the axes {axes} of {x} must have size 1")
+    return (Spec(x.dtype, tuple(d for i, d in enumerate(x.shape) if i not in axes)),)
+
+
+def _squeeze_access(
+    spec_in: Spec, spec_out: Spec, attrs: Mapping[str, Any], strides: Sequence[Dim]
+) -> tuple[Dim, Sequence[Dim]]:
+    return 0, tuple(s for i, s in enumerate(strides) if i not in attrs["axes"])
+
+
+define(
+    "squeeze",
+    "linear",
+    _squeeze_infer,
+    lambda x, axes: np.squeeze(x, axes),
+    vjp=lambda op, cts: [apply("expand_dims", cts[0], axes=op.attrs["axes"])],
+    view=View(_squeeze_access),
+    public="squeeze",
+    samples=lambda rng: [
+        (float_samples(rng, (1, 3, 1)), {"axes": (0, 2)}),
+        (float_samples(rng, (1,)), {"axes": (0,)}),
+        (float_samples(rng, (0, 1)), {"axes": (1,)}),
+    ],
+    doc="Axes of size 1 taken away.",
+)
+
+
+def expand_dims(x: Any, /, axis: Any = 0) -> Tensor:
+    """Insert axes of size 1.
+
+    Parameters
+    ----------
+    x : array_like
+    axis : int or tuple of int
+        Where the new axes stand in the result.
+
+    Returns
+    -------
+    Tensor
+
+    Raises
+    ------
+    ShapeError
+        For an axis out of range or given twice.
+
+    Examples
+    --------
+    >>> import numgrad as ng
+    >>> ng.expand_dims([1, 2], axis=1).shape
+    (2, 1)
+    """
+    tensor = as_tensor(x)
+    count = len(axis) if isinstance(axis, (tuple, list)) else 1
+    if not count:
+        return tensor
+    return apply("expand_dims", tensor, axes=normalize_axes(axis, tensor.ndim + count, "expand_dims"))
+
+
+def squeeze(x: Any, /, axis: Any = None) -> Tensor:
+    """Remove axes of size 1.
+
+    Parameters
+    ----------
+    x : array_like
+    axis : int or tuple of int, optional
+        The axes to remove, each of size 1. Default: all that are known to have size 1; an axis of unknown size stays.
+
+    Returns
+    -------
+    Tensor
+
+    Raises
+    ------
+    ShapeError
+        When an axis that is named has another size.
+
+    Examples
+    --------
+    >>> import numgrad as ng
+    >>> ng.squeeze([[[1], [2]]]).shape
+    (2,)
+    """
+    tensor = as_tensor(x)
+    if axis is None:
+        axes = tuple(i for i, d in enumerate(canonical_shape(tensor.shape)) if is_one(d))
+    else:
+        axes = normalize_axes(axis, tensor.ndim, "squeeze")
+    return apply("squeeze", tensor, axes=axes) if axes else tensor
 
 
 def _atleast(x: Any, rank: int) -> Tensor:

@@ -40,25 +40,50 @@ def _iota(shape: tuple[int, ...], axis: int, dtype: Any) -> np.ndarray[Any, Any]
     return np.broadcast_to(np.arange(shape[axis]).astype(dtype).reshape(along), shape)
 
 
-define("full", "constant", _made, lambda shape, value, dtype: np.full(shape, value, dtype), public="full",
-       samples=lambda rng: [([], {"shape": (2, 3), "value": 1.5, "dtype": np.dtype(np.float64)}),
-                            ([], {"shape": (), "value": True, "dtype": np.dtype(bool)}),
-                            ([], {"shape": (0, 2), "value": -3, "dtype": np.dtype(np.int32)})],
-       doc="An array with one value everywhere.")
-define("iota", "constant", _made, _iota,
-       samples=lambda rng: [([], {"shape": (2, 3), "axis": 1, "dtype": np.dtype(np.int64)}),
-                            ([], {"shape": (4,), "axis": 0, "dtype": np.dtype(np.float32)}),
-                            ([], {"shape": (3, 0), "axis": 0, "dtype": np.dtype(np.int32)})],
-       doc="The index along one axis.")
+define(
+    "full",
+    "constant",
+    _made,
+    lambda shape, value, dtype: np.full(shape, value, dtype),
+    public="full",
+    samples=lambda rng: [
+        ([], {"shape": (2, 3), "value": 1.5, "dtype": np.dtype(np.float64)}),
+        ([], {"shape": (), "value": True, "dtype": np.dtype(bool)}),
+        ([], {"shape": (0, 2), "value": -3, "dtype": np.dtype(np.int32)}),
+    ],
+    doc="An array with one value everywhere.",
+)
+define(
+    "iota",
+    "constant",
+    _made,
+    _iota,
+    samples=lambda rng: [
+        ([], {"shape": (2, 3), "axis": 1, "dtype": np.dtype(np.int64)}),
+        ([], {"shape": (4,), "axis": 0, "dtype": np.dtype(np.float32)}),
+        ([], {"shape": (3, 0), "axis": 0, "dtype": np.dtype(np.int32)}),
+    ],
+    doc="The index along one axis.",
+)
 
 
 def _define_like(name: str, value: int, numpy: Any) -> None:
-    define(name, "general", lambda specs, attrs: (specs[0],), numpy, vjp=lambda op, cts: [None],
-           jvp=lambda op, tangents: [None],
-           decompose=lambda x: apply("full", shape=x.shape, value=value, dtype=x.dtype), public=name,
-           samples=lambda rng: [([rng.standard_normal((2, 3))], {}), ([rng.standard_normal(())], {}),
-                                ([rng.standard_normal((0, 2))], {})],
-           doc=f"{'Zeros' if value == 0 else 'Ones'} in the shape and dtype of an array; there is no path to it.")
+    define(
+        name,
+        "general",
+        lambda specs, attrs: (specs[0],),
+        numpy,
+        vjp=lambda op, cts: [None],
+        jvp=lambda op, tangents: [None],
+        decompose=lambda x: apply("full", shape=x.shape, value=value, dtype=x.dtype),
+        public=name,
+        samples=lambda rng: [
+            ([rng.standard_normal((2, 3))], {}),
+            ([rng.standard_normal(())], {}),
+            ([rng.standard_normal((0, 2))], {}),
+        ],
+        doc=f"{'Zeros' if value == 0 else 'Ones'} in the shape and dtype of an array; there is no path to it.",
+    )
 
 
 _define_like("zeros_like", 0, np.zeros_like)

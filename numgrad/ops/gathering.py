@@ -26,8 +26,9 @@ def checked_indices(indices: np.ndarray[Any, Any], size: int, op: str, axis: int
     """Indices with negative ones counted from the end; IndexError for one out of range."""
     bad = (indices < -size) | (indices >= size)
     if bad.any():
-        raise IndexError(f"{op}: index {indices[bad].flat[0]} is out of range for axis {axis} of size {size}"
-                         f"{at(user_line())}")
+        raise IndexError(
+            f"{op}: index {indices[bad].flat[0]} is out of range for axis {axis} of size {size}{at(user_line())}"
+        )
     return np.where(indices < 0, indices + size, indices) if indices.dtype.kind == "i" else indices
 
 
@@ -42,7 +43,7 @@ def _storage(dtype: np.dtype[Any]) -> np.dtype[Any]:
 
 
 def _split_at(shape: Sequence[Dim], axis: int) -> tuple[Dim, Dim, Dim]:
-    return size_product(shape[:axis]), shape[axis], size_product(shape[axis + 1:])
+    return size_product(shape[:axis]), shape[axis], size_product(shape[axis + 1 :])
 
 
 def _kernel(name: str, whole: int, moves: bool) -> Library:
@@ -57,12 +58,20 @@ def _kernel(name: str, whole: int, moves: bool) -> Library:
     def dtypes(ins: Sequence[Spec], outs: Sequence[Spec], attrs: Mapping[str, Any]) -> Sequence[Any]:
         return [_storage(s.dtype) if moves and s.dtype.kind != "i" else s.dtype for s in ins]
 
-    return Library(name, sizes=sizes, span=lambda ins, outs, attrs: sizes(ins, outs, attrs)[0], dtypes=dtypes,
-                   status=True, parallel=True, raises=IndexError, error=OUT_OF_RANGE)
+    return Library(
+        name,
+        sizes=sizes,
+        span=lambda ins, outs, attrs: sizes(ins, outs, attrs)[0],
+        dtypes=dtypes,
+        status=True,
+        parallel=True,
+        raises=IndexError,
+        error=OUT_OF_RANGE,
+    )
 
 
 def _blocks(shape: Sequence[int], axis: int) -> tuple[int, int, int]:
-    return int(np.prod(shape[:axis])), shape[axis], int(np.prod(shape[axis + 1:]))
+    return int(np.prod(shape[:axis])), shape[axis], int(np.prod(shape[axis + 1 :]))
 
 
 # -- take and its transposes
@@ -72,20 +81,22 @@ def _take_infer(specs: Sequence[Spec], attrs: Mapping[str, Any]) -> tuple[Spec, 
     x, indices = specs
     axis = attrs["axis"]
     _require_indices(indices, "take")
-    return (Spec(x.dtype, canonical_shape((*x.shape[:axis], *indices.shape, *x.shape[axis + 1:]))),)
+    return (Spec(x.dtype, canonical_shape((*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :]))),)
 
 
 def _take(x: np.ndarray[Any, Any], indices: np.ndarray[Any, Any], axis: int) -> np.ndarray[Any, Any]:
     checked = checked_indices(indices, x.shape[axis], "take", axis).astype(np.intp)
     if not checked.size:
-        return np.empty((*x.shape[:axis], *indices.shape, *x.shape[axis + 1:]), x.dtype)
+        return np.empty((*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :]), x.dtype)
     return np.take(x, checked, axis)
 
 
 def _take_vjp(op: Operation, cts: Sequence[Tensor | None]) -> list[Tensor | None]:
     x, indices = op.inputs
     axis = op.attrs["axis"]
-    return [apply("scatter_add", indices, cts[0], axis=axis, size=x.shape[axis]), None]
+    (ct,) = cts
+    assert ct is not None
+    return [apply("scatter_add", indices, ct, axis=axis, size=x.shape[axis]), None]
 
 
 def _indices(rng: Any, size: int, shape: tuple[int, ...], dtype: Any = np.int64) -> Any:
@@ -93,9 +104,17 @@ def _indices(rng: Any, size: int, shape: tuple[int, ...], dtype: Any = np.int64)
 
 
 define(
-    "take", "general", _take_infer, _take, vjp=_take_vjp, masks=True,
-    jvp=lambda op, tangents: [apply("take", tangents[0], op.inputs[1], **op.attrs) if tangents[0] is not None else None],
-    library=_kernel("take", 0, True), public="take",
+    "take",
+    "general",
+    _take_infer,
+    _take,
+    vjp=_take_vjp,
+    masks=True,
+    jvp=lambda op, tangents: [
+        apply("take", tangents[0], op.inputs[1], **op.attrs) if tangents[0] is not None else None
+    ],
+    library=_kernel("take", 0, True),
+    public="take",
     samples=lambda rng: [
         ([rng.standard_normal((2, 4, 3)), _indices(rng, 4, (5,))], {"axis": 1}),
         ([rng.standard_normal((4,)), _indices(rng, 4, (2, 3), np.int32)], {"axis": 0}),
@@ -103,7 +122,8 @@ define(
         ([rng.standard_normal((0, 4)), _indices(rng, 4, (0,))], {"axis": 1}),
         ([rng.standard_normal((4, 3)).T, np.array([2, 0, 2], np.uint8)], {"axis": 0}),
     ],
-    doc="The elements at given indices along an axis.")
+    doc="The elements at given indices along an axis.",
+)
 
 
 def _scatter_infer(name: str) -> Any:
@@ -125,15 +145,16 @@ def _scatter_infer(name: str) -> Any:
 
 
 def _scatter(name: str, add: bool) -> Any:
-    def evaluate(indices: np.ndarray[Any, Any], updates: np.ndarray[Any, Any], axis: int,
-                 size: int) -> np.ndarray[Any, Any]:
-        shape = (*updates.shape[:axis], size, *updates.shape[axis + indices.ndim:])
+    def evaluate(
+        indices: np.ndarray[Any, Any], updates: np.ndarray[Any, Any], axis: int, size: int
+    ) -> np.ndarray[Any, Any]:
+        shape = (*updates.shape[:axis], size, *updates.shape[axis + indices.ndim :])
         outer, _, inner = _blocks(shape, axis)
         out = np.zeros((outer, size, inner), updates.dtype)
         places = checked_indices(indices, size, name, axis).reshape(-1).astype(np.intp)
         values = updates.reshape(outer, places.size, inner)
         if add:
-            np.add.at(out, (slice(None), places), values)
+            np.add.at(out, (slice(None), places), values)  # type: ignore[arg-type]
         else:
             out[:, places] = values
         return out.reshape(shape)
@@ -155,10 +176,16 @@ def _scatter_jvp(op: Operation, tangents: Sequence[Tensor | None]) -> list[Tenso
 
 
 define(
-    "scatter_add", "general", _scatter_infer("scatter_add"), _scatter("scatter_add", True), jvp=_scatter_jvp,
+    "scatter_add",
+    "general",
+    _scatter_infer("scatter_add"),
+    _scatter("scatter_add", True),
+    jvp=_scatter_jvp,
     vjp=lambda op, cts: [None, apply("take", cts[0], op.inputs[0], axis=op.attrs["axis"])],
-    library=_kernel("scatter_add", -1, False), samples=_scatter_samples,
-    doc="Zeros with the updates added at given indices along an axis, in order.")
+    library=_kernel("scatter_add", -1, False),
+    samples=_scatter_samples,
+    doc="Zeros with the updates added at given indices along an axis, in order.",
+)
 
 
 def _winners(indices: Tensor, size: Dim) -> Tensor:
@@ -173,7 +200,9 @@ def _winners(indices: Tensor, size: Dim) -> Tensor:
 def _scatter_set_vjp(op: Operation, cts: Sequence[Tensor | None]) -> list[Tensor | None]:
     indices, updates = op.inputs
     axis = op.attrs["axis"]
-    read = apply("take", cts[0], indices, axis=axis)
+    (ct,) = cts
+    assert ct is not None
+    read = apply("take", ct, indices, axis=axis)
     after = updates.ndim - axis - indices.ndim
     wins = _winners(indices, op.attrs["size"])
     wins = apply("reshape", wins, shape=(*indices.shape, *(1,) * after))
@@ -181,9 +210,17 @@ def _scatter_set_vjp(op: Operation, cts: Sequence[Tensor | None]) -> list[Tensor
 
 
 define(
-    "scatter_set", "general", _scatter_infer("scatter_set"), _scatter("scatter_set", False), jvp=_scatter_jvp,
-    vjp=_scatter_set_vjp, masks=True, library=_kernel("scatter_set", -1, True), samples=_scatter_samples,
-    doc="Zeros with the updates written at given indices along an axis; the last of several wins.")
+    "scatter_set",
+    "general",
+    _scatter_infer("scatter_set"),
+    _scatter("scatter_set", False),
+    jvp=_scatter_jvp,
+    vjp=_scatter_set_vjp,
+    masks=True,
+    library=_kernel("scatter_set", -1, True),
+    samples=_scatter_samples,
+    doc="Zeros with the updates written at given indices along an axis; the last of several wins.",
+)
 
 
 # -- one index for each element
@@ -199,8 +236,10 @@ def _along_infer(specs: Sequence[Spec], attrs: Mapping[str, Any]) -> tuple[Spec,
     _require_indices(indices, "take_along_axis")
     if x.ndim != indices.ndim:
         raise ShapeError(message() + at(user_line()))
-    shape = [n if i == axis else require_equal(d, n, message)
-             for i, (d, n) in enumerate(zip(x.shape, indices.shape, strict=True))]
+    shape = [
+        n if i == axis else require_equal(d, n, message)
+        for i, (d, n) in enumerate(zip(x.shape, indices.shape, strict=True))
+    ]
     return (Spec(x.dtype, canonical_shape(shape)),)
 
 
@@ -220,12 +259,13 @@ def _put_infer(specs: Sequence[Spec], attrs: Mapping[str, Any]) -> tuple[Spec, .
     if updates.ndim != indices.ndim:
         raise ShapeError(message() + at(user_line()))
     shape = [require_equal(d, n, message) for d, n in zip(updates.shape, indices.shape, strict=True)]
-    return (Spec(updates.dtype, canonical_shape((*shape[:axis], attrs["size"], *shape[axis + 1:]))),)
+    return (Spec(updates.dtype, canonical_shape((*shape[:axis], attrs["size"], *shape[axis + 1 :]))),)
 
 
-def _put_along(indices: np.ndarray[Any, Any], updates: np.ndarray[Any, Any], axis: int,
-               size: int) -> np.ndarray[Any, Any]:
-    out = np.zeros((*updates.shape[:axis], size, *updates.shape[axis + 1:]), updates.dtype)
+def _put_along(
+    indices: np.ndarray[Any, Any], updates: np.ndarray[Any, Any], axis: int, size: int
+) -> np.ndarray[Any, Any]:
+    out = np.zeros((*updates.shape[:axis], size, *updates.shape[axis + 1 :]), updates.dtype)
     places = list(np.indices(indices.shape, sparse=True))
     places[axis] = checked_indices(indices, size, "put_along_axis_add", axis).astype(np.intp)
     np.add.at(out, tuple(places), updates)
@@ -233,20 +273,35 @@ def _put_along(indices: np.ndarray[Any, Any], updates: np.ndarray[Any, Any], axi
 
 
 define(
-    "take_along_axis", "general", _along_infer, _take_along, masks=True,
-    vjp=lambda op, cts: [apply("put_along_axis_add", op.inputs[1], cts[0], axis=op.attrs["axis"],
-                               size=op.inputs[0].shape[op.attrs["axis"]]), None],
+    "take_along_axis",
+    "general",
+    _along_infer,
+    _take_along,
+    masks=True,
+    vjp=lambda op, cts: [
+        apply(
+            "put_along_axis_add", op.inputs[1], cts[0], axis=op.attrs["axis"], size=op.inputs[0].shape[op.attrs["axis"]]
+        ),
+        None,
+    ],
     jvp=lambda op, tangents: [
-        apply("take_along_axis", tangents[0], op.inputs[1], **op.attrs) if tangents[0] is not None else None],
-    library=_kernel("take_along_axis", 0, True), public="take_along_axis",
+        apply("take_along_axis", tangents[0], op.inputs[1], **op.attrs) if tangents[0] is not None else None
+    ],
+    library=_kernel("take_along_axis", 0, True),
+    public="take_along_axis",
     samples=lambda rng: [
         ([rng.standard_normal((2, 4, 3)), _indices(rng, 4, (2, 5, 3))], {"axis": 1}),
         ([rng.standard_normal((4,)), _indices(rng, 4, (2,), np.int32)], {"axis": 0}),
         ([rng.standard_normal((2, 4)), _indices(rng, 4, (2, 0))], {"axis": 1}),
     ],
-    doc="The elements at an index of their own each along an axis.")
+    doc="The elements at an index of their own each along an axis.",
+)
 define(
-    "put_along_axis_add", "general", _put_infer, _put_along, jvp=_scatter_jvp,
+    "put_along_axis_add",
+    "general",
+    _put_infer,
+    _put_along,
+    jvp=_scatter_jvp,
     vjp=lambda op, cts: [None, apply("take_along_axis", cts[0], op.inputs[0], axis=op.attrs["axis"])],
     library=_kernel("put_along_axis_add", -1, False),
     samples=lambda rng: [
@@ -254,7 +309,8 @@ define(
         ([_indices(rng, 4, (2,), np.int32), rng.standard_normal((2,))], {"axis": 0, "size": 4}),
         ([_indices(rng, 4, (2, 0)), rng.standard_normal((2, 0))], {"axis": 1, "size": 4}),
     ],
-    doc="Zeros with each update added at an index of its own along an axis, in order.")
+    doc="Zeros with each update added at an index of its own along an axis, in order.",
+)
 
 
 # -- several indices as one
@@ -264,9 +320,13 @@ def _linear_infer(specs: Sequence[Spec], attrs: Mapping[str, Any]) -> tuple[Spec
     shape = list(specs[0].shape)
     for spec in specs:
         if spec.dtype != _INT64 or spec.ndim != len(shape):
-            raise DtypeError(f"linear_index: got {', '.join(map(str, specs))}, wanted int64 of one shape{at(user_line())}")
-        shape = [require_equal(a, b, lambda: f"linear_index: got {', '.join(map(str, specs))}, wanted one shape")
-                 for a, b in zip(shape, spec.shape, strict=True)]
+            raise DtypeError(
+                f"linear_index: got {', '.join(map(str, specs))}, wanted int64 of one shape{at(user_line())}"
+            )
+        shape = [
+            require_equal(a, b, lambda: f"linear_index: got {', '.join(map(str, specs))}, wanted one shape")
+            for a, b in zip(shape, spec.shape, strict=True)
+        ]
     return (Spec(_INT64, canonical_shape(shape)),)
 
 
@@ -278,13 +338,24 @@ def _linear(*indices: np.ndarray[Any, Any], sizes: tuple[int, ...]) -> np.ndarra
 
 
 define(
-    "linear_index", "general", _linear_infer, _linear,
-    library=Library("linear_index", sizes=lambda ins, outs, attrs: attrs["sizes"],
-                    span=lambda ins, outs, attrs: size_product(outs[0].shape), status=True, parallel=True,
-                    raises=IndexError, error=OUT_OF_RANGE),
+    "linear_index",
+    "general",
+    _linear_infer,
+    _linear,
+    library=Library(
+        "linear_index",
+        sizes=lambda ins, outs, attrs: attrs["sizes"],
+        span=lambda ins, outs, attrs: size_product(outs[0].shape),
+        status=True,
+        parallel=True,
+        raises=IndexError,
+        error=OUT_OF_RANGE,
+    ),
     samples=lambda rng: [
         ([_indices(rng, 3, (4,)), _indices(rng, 5, (4,))], {"sizes": (3, 5)}),
         ([_indices(rng, 2, ()), _indices(rng, 3, ()), _indices(rng, 4, ())], {"sizes": (2, 3, 4)}),
         ([_indices(rng, 3, (0, 2)), _indices(rng, 5, (0, 2))], {"sizes": (3, 5)}),
     ],
-    dtypes="i", doc="The row-major position that several indices name together.")
+    dtypes="i",
+    doc="The row-major position that several indices name together.",
+)

@@ -182,8 +182,9 @@ def take(x: Any, indices: Any, /, axis: int | None = None, mode: str = "raise") 
     """
     tensor, where = as_tensor(x), _index_tensor(indices, "take")
     if axis is None and tensor.ndim != 1:
-        raise ShapeError(f"take: got {tensor.spec} and no axis; give axis=, or ng.ravel(x) for flat indices"
-                         f"{at(user_line())}")
+        raise ShapeError(
+            f"take: got {tensor.spec} and no axis; give axis=, or ng.ravel(x) for flat indices{at(user_line())}"
+        )
     number = normalize_axis(0 if axis is None else axis, tensor.ndim, "take")
     size = canonical_shape(tensor.shape)[number]
     if mode == "wrap":
@@ -236,15 +237,16 @@ def take_along_axis(x: Any, indices: Any, /, axis: int | None = -1) -> Tensor:
     if axis is None:
         tensor, axis = apply("reshape", tensor, shape=(tensor.size,)), 0
     if tensor.ndim != where.ndim:
-        raise ShapeError(f"take_along_axis: got {tensor.spec} and indices {where.spec}, wanted equally many axes"
-                         f"{at(user_line())}")
+        raise ShapeError(
+            f"take_along_axis: got {tensor.spec} and indices {where.spec}, wanted equally many axes{at(user_line())}"
+        )
     number = normalize_axis(axis, tensor.ndim, "take_along_axis")
     sizes, counts = list(canonical_shape(tensor.shape)), list(canonical_shape(where.shape))
     n, m = sizes[number], counts[number]
     sizes[number] = counts[number] = 1
     common = list(broadcast_shapes([tuple(sizes), tuple(counts)], "take_along_axis"))
-    tensor = broadcast_to(tensor, (*common[:number], n, *common[number + 1:]))
-    where = broadcast_to(where, (*common[:number], m, *common[number + 1:]))
+    tensor = broadcast_to(tensor, (*common[:number], n, *common[number + 1 :]))
+    where = broadcast_to(where, (*common[:number], m, *common[number + 1 :]))
     _check_known(where, n, "take_along_axis", number)
     return apply("take_along_axis", tensor, where, axis=number)
 
@@ -283,6 +285,9 @@ def one_hot(indices: Any, num_classes: Any, /, *, axis: int = -1, dtype: Any = n
     number = normalize_axis(axis, where.ndim + 1, "one_hot")
     (length,) = shape_argument(num_classes, "one_hot")
     shape = tuple(length if i == number else 1 for i in range(where.ndim + 1))
-    classes = index_along(shape, number, where.dtype if where.dtype.kind == "i" and where.dtype.itemsize >= 4 else np.int64)
-    return cast_to(apply("equal", *operands((apply("expand_dims", where, axes=(number,)), classes), "one_hot")),
-                   as_dtype(dtype))
+    classes = index_along(
+        shape, number, where.dtype if where.dtype.kind == "i" and where.dtype.itemsize >= 4 else np.int64
+    )
+    return cast_to(
+        apply("equal", *operands((apply("expand_dims", where, axes=(number,)), classes), "one_hot")), as_dtype(dtype)
+    )

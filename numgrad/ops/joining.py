@@ -10,9 +10,9 @@ import numpy as np
 from numgrad.errors import DtypeError, ShapeError, at, user_line
 from numgrad.graph.core import Operation, Tensor, apply, as_tensor
 from numgrad.graph.records import Regions
-from numgrad.ops.axes import atleast_1d, atleast_2d, atleast_3d
+from numgrad.ops.axes import atleast_1d, atleast_2d, atleast_3d, expand_dims
 from numgrad.ops.kinds import cast_to, define, normalize_axis
-from numgrad.ops.shaping import expand_dims, float_samples
+from numgrad.ops.shaping import float_samples
 from numgrad.ops.slicing import narrow, slice_axis
 from numgrad.types import Dim, Size, Spec, as_dtype, canonical_shape, promote, require_equal
 
@@ -45,7 +45,7 @@ def _concat_infer(specs: Sequence[Spec], attrs: Mapping[str, Any]) -> tuple[Spec
     dtype = _one_dtype("concat", specs)
 
     def message() -> str:
-        return (f"concat: got {', '.join(map(str, specs))} along axis {axis}; the other axes must have equal sizes")
+        return f"concat: got {', '.join(map(str, specs))} along axis {axis}; the other axes must have equal sizes"
 
     shape = list(first.shape)
     for spec in specs[1:]:
@@ -59,16 +59,19 @@ def _concat_infer(specs: Sequence[Spec], attrs: Mapping[str, Any]) -> tuple[Spec
 def _concat_vjp(op: Operation, cts: Sequence[Tensor | None]) -> list[Tensor | None]:
     (ct,) = cts
     assert ct is not None
-    axis, results, start = op.attrs["axis"], [], 0
+    axis, start = op.attrs["axis"], 0
+    results: list[Tensor | None] = []
     for tensor in op.inputs:
         results.append(narrow(ct, axis, start, tensor.shape[axis]))
         start = start + tensor.shape[axis]
     return results
 
 
-def _concat_place(specs: Sequence[Spec], out: Spec, attrs: Mapping[str, Any],
-                  strides: Sequence[Dim]) -> list[tuple[Dim, Sequence[Dim]]]:
-    axis, start, places = attrs["axis"], 0, []
+def _concat_place(
+    specs: Sequence[Spec], out: Spec, attrs: Mapping[str, Any], strides: Sequence[Dim]
+) -> list[tuple[Dim, Sequence[Dim]]]:
+    axis, start = attrs["axis"], 0
+    places: list[tuple[Dim, Sequence[Dim]]] = []
     for spec in specs:
         places.append((start * strides[axis], tuple(strides)))
         start = start + spec.shape[axis]
@@ -76,13 +79,20 @@ def _concat_place(specs: Sequence[Spec], out: Spec, attrs: Mapping[str, Any],
 
 
 define(
-    "concat", "linear", _concat_infer, lambda *arrays, axis: np.concatenate(arrays, axis), vjp=_concat_vjp,
-    regions=Regions(_concat_place), public="concat",
+    "concat",
+    "linear",
+    _concat_infer,
+    lambda *arrays, axis: np.concatenate(arrays, axis),
+    vjp=_concat_vjp,
+    regions=Regions(_concat_place),
+    public="concat",
     samples=lambda rng: [
-        (float_samples(rng, (2, 3), (2, 1), (2, 2)), {"axis": 1}), (float_samples(rng, (2,)), {"axis": 0}),
+        (float_samples(rng, (2, 3), (2, 1), (2, 2)), {"axis": 1}),
+        (float_samples(rng, (2,)), {"axis": 0}),
         (float_samples(rng, (0, 3), (2, 3)), {"axis": 0}),
     ],
-    doc="Arrays one after the other along an axis.")
+    doc="Arrays one after the other along an axis.",
+)
 
 
 def _stack_infer(specs: Sequence[Spec], attrs: Mapping[str, Any]) -> tuple[Spec, ...]:
@@ -99,22 +109,29 @@ def _stack_infer(specs: Sequence[Spec], attrs: Mapping[str, Any]) -> tuple[Spec,
     return (Spec(dtype, canonical_shape((*shape[:axis], len(specs), *shape[axis:]))),)
 
 
-def _stack_place(specs: Sequence[Spec], out: Spec, attrs: Mapping[str, Any],
-                 strides: Sequence[Dim]) -> list[tuple[Dim, Sequence[Dim]]]:
+def _stack_place(
+    specs: Sequence[Spec], out: Spec, attrs: Mapping[str, Any], strides: Sequence[Dim]
+) -> list[tuple[Dim, Sequence[Dim]]]:
     axis = attrs["axis"]
     rest = tuple(s for i, s in enumerate(strides) if i != axis)
     return [(i * strides[axis], rest) for i in range(len(specs))]
 
 
 define(
-    "stack", "linear", _stack_infer, lambda *arrays, axis: np.stack(arrays, axis),
+    "stack",
+    "linear",
+    _stack_infer,
+    lambda *arrays, axis: np.stack(arrays, axis),
     vjp=lambda op, cts: [row(cts[0], op.attrs["axis"], i) for i in range(len(op.inputs))],
-    regions=Regions(_stack_place), public="stack",
+    regions=Regions(_stack_place),
+    public="stack",
     samples=lambda rng: [
-        (float_samples(rng, (2, 3), (2, 3)), {"axis": 1}), (float_samples(rng, (), (), ()), {"axis": 0}),
+        (float_samples(rng, (2, 3), (2, 3)), {"axis": 1}),
+        (float_samples(rng, (), (), ()), {"axis": 0}),
         (float_samples(rng, (0, 3)), {"axis": 2}),
     ],
-    doc="Arrays side by side along a new axis.")
+    doc="Arrays side by side along a new axis.",
+)
 
 
 def row(tensor: Tensor, axis: int, index: Dim) -> Tensor:
@@ -333,9 +350,14 @@ def split(x: Any, /, indices_or_sections: Any, axis: int = 0) -> list[Tensor]:
         if sections <= 0:
             raise ShapeError(f"split: got {sections} parts, wanted at least one{at(user_line())}")
         each = size // sections
-        require_equal(each * sections, size,
-                      lambda: f"split: axis {number} of {tensor.spec} has size {size}, no multiple of {sections}; "
-                              "ng.array_split makes parts of different sizes")
+        require_equal(
+            each * sections,
+            size,
+            lambda: (
+                f"split: axis {number} of {tensor.spec} has size {size}, no multiple of {sections}; "
+                "ng.array_split makes parts of different sizes"
+            ),
+        )
         parts = [(each * i, each) for i in range(sections)]
     else:
         parts = _parts(size, indices_or_sections)
@@ -377,5 +399,7 @@ def array_split(x: Any, /, indices_or_sections: Any, axis: int = 0) -> list[Tens
     for i in range(sections - 1):
         cuts.append(cuts[-1] + (size + (sections - 1 - i)) // sections)
     cuts.append(size)
-    return [narrow(tensor, normalize_axis(axis, tensor.ndim, "array_split"), a, b - a)
-            for a, b in zip(cuts[:-1], cuts[1:], strict=True)]
+    return [
+        narrow(tensor, normalize_axis(axis, tensor.ndim, "array_split"), a, b - a)
+        for a, b in zip(cuts[:-1], cuts[1:], strict=True)
+    ]

@@ -1,8 +1,8 @@
-"""Padding in NumPy's modes, axis by axis: zeros by embedding, everything else as strided pieces written side by side."""
+"""Padding in NumPy's modes: zeros by embedding, everything else as strided pieces side by side, axis by axis."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,11 +23,16 @@ from numgrad.types import Dim, Shape, Size
 
 __all__ = ["pad"]
 
-_STATISTICS = {"maximum": maximum, "minimum": minimum, "mean": mean, "median": median}
+_STATISTICS: dict[str, Callable[..., Tensor]] = {"maximum": maximum, "minimum": minimum, "mean": mean, "median": median}
 _PERIODIC = ("reflect", "symmetric", "wrap")
 _OPTIONS: dict[str, dict[str, Any]] = {
-    "constant": {"constant_values": 0}, "linear_ramp": {"end_values": 0}, "edge": {}, "empty": {}, "wrap": {},
-    "reflect": {"reflect_type": "even"}, "symmetric": {"reflect_type": "even"},
+    "constant": {"constant_values": 0},
+    "linear_ramp": {"end_values": 0},
+    "edge": {},
+    "empty": {},
+    "wrap": {},
+    "reflect": {"reflect_type": "even"},
+    "symmetric": {"reflect_type": "even"},
     **{name: {"stat_length": None} for name in _STATISTICS},
 }
 
@@ -42,10 +47,11 @@ def pad(x: Any, /, pad_width: Any, mode: str = "constant", **options: Any) -> Te
         One pair serves all axes.
     mode : str
         ``"constant"`` (`constant_values`), ``"edge"``, ``"linear_ramp"`` (`end_values`), ``"maximum"``, ``"mean"``,
-        ``"median"``, ``"minimum"`` (`stat_length`), ``"reflect"``, ``"symmetric"`` (`reflect_type` ``"even"`` or ``"odd"``),
-        ``"wrap"``, ``"empty"`` (here: zeros).
+        ``"median"``, ``"minimum"`` (`stat_length`), ``"reflect"``, ``"symmetric"`` (`reflect_type` ``"even"`` or
+        ``"odd"``), ``"wrap"``, ``"empty"`` (here: zeros).
     **options
-        The option named with its mode. `constant_values` and `end_values` may be tensors and have the forms of `pad_width`.
+        The option named with its mode. `constant_values` and `end_values` may be tensors, in the forms of
+        `pad_width`.
 
     Returns
     -------
@@ -63,8 +69,8 @@ def pad(x: Any, /, pad_width: Any, mode: str = "constant", **options: Any) -> Te
 
     Notes
     -----
-    ``reflect`` leaves out the edge itself, ``symmetric`` repeats it; ``odd`` continues with ``2 * edge - value``. An unknown
-    size is taken to be at least as large as the padding that is copied from it, and every call checks that.
+    ``reflect`` leaves out the edge itself, ``symmetric`` repeats it; ``odd`` continues with ``2 * edge - value``.
+    An unknown size is taken to be at least as large as the padding that is copied from it, and every call checks that.
 
     Examples
     --------
@@ -74,32 +80,45 @@ def pad(x: Any, /, pad_width: Any, mode: str = "constant", **options: Any) -> Te
     """
     tensor = as_tensor(x)
     if callable(mode):
-        raise KernelError(f"pad: a function as mode runs in Python, element by element; wanted one of {', '.join(_OPTIONS)}"
-                          f"{at(user_line())}")
+        raise KernelError(
+            f"pad: a function as mode runs in Python, element by element; wanted one of {', '.join(_OPTIONS)}"
+            f"{at(user_line())}"
+        )
     if mode not in _OPTIONS:
         raise ValueError(f"pad: mode is {mode!r}, wanted one of {', '.join(_OPTIONS)}{at(user_line())}")
     for name in options:
         if name not in _OPTIONS[mode]:
-            raise ValueError(f"pad: mode {mode!r} has no option {name!r}; it has "
-                             f"{', '.join(_OPTIONS[mode]) or 'none'}{at(user_line())}")
+            raise ValueError(
+                f"pad: mode {mode!r} has no option {name!r}; it has "
+                f"{', '.join(_OPTIONS[mode]) or 'none'}{at(user_line())}"
+            )
     settings = {**_OPTIONS[mode], **options}
     widths = [tuple(map(_width, pair)) for pair in _pairs(pad_width, tensor.ndim, "pad_width")]
     if mode == "empty" or (mode == "constant" and _is_zero(settings["constant_values"])):
         return _zero_padded(tensor, widths)
-    values = next((_pairs(settings[name], tensor.ndim, name) for name in ("constant_values", "end_values", "stat_length")
-                   if settings.get(name) is not None), [(None, None)] * tensor.ndim)
+    values = next(
+        (
+            _pairs(settings[name], tensor.ndim, name)
+            for name in ("constant_values", "end_values", "stat_length")
+            if settings.get(name) is not None
+        ),
+        [(None, None)] * tensor.ndim,
+    )
     for axis, ((before, after), extra) in enumerate(zip(widths, values, strict=True)):
         if isinstance(before, int) and isinstance(after, int) and before == after == 0:
             continue
         size = tensor.shape[axis]
         if mode != "constant" and isinstance(size, int) and size == 0:
-            raise ShapeError(f"pad: axis {axis} of {tensor.spec} is empty, and mode {mode!r} has nothing to copy"
-                             f"{at(user_line())}")
+            raise ShapeError(
+                f"pad: axis {axis} of {tensor.spec} is empty, and mode {mode!r} has nothing to copy{at(user_line())}"
+            )
         if mode in _PERIODIC:
             pieces = _periodic(tensor, axis, before, after, mode, settings.get("reflect_type", "even"))
         else:
-            ends = [_end(tensor, axis, width, value, mode, side)
-                    for side, (width, value) in enumerate(zip((before, after), extra, strict=True))]
+            ends = [
+                _end(tensor, axis, width, value, mode, side)
+                for side, (width, value) in enumerate(zip((before, after), extra, strict=True))
+            ]
             pieces = [ends[0], tensor, ends[1]]
         tensor = apply("concat", *pieces, axis=axis)
     return tensor
@@ -109,8 +128,12 @@ def pad(x: Any, /, pad_width: Any, mode: str = "constant", **options: Any) -> Te
 
 
 def _is_scalar(value: Any) -> bool:
-    return value is None or isinstance(value, Size) or (
-        isinstance(value, Tensor) and not value.ndim) or (not isinstance(value, (Tensor, tuple, list)) and np.ndim(value) == 0)
+    return (
+        value is None
+        or isinstance(value, Size)
+        or (isinstance(value, Tensor) and not value.ndim)
+        or (not isinstance(value, (Tensor, tuple, list)) and np.ndim(value) == 0)
+    )
 
 
 def _pairs(value: Any, rank: int, name: str) -> list[tuple[Any, Any]]:
@@ -129,8 +152,9 @@ def _pairs(value: Any, rank: int, name: str) -> list[tuple[Any, Any]]:
     if len(pairs) == 1:
         pairs *= rank
     if len(pairs) != rank or any(len(p) != 2 or not all(map(_is_scalar, p)) for p in pairs):
-        raise ShapeError(f"pad: {name} is {value!r}, wanted a number, a pair, or {rank} pairs (before, after)"
-                         f"{at(user_line())}")
+        raise ShapeError(
+            f"pad: {name} is {value!r}, wanted a number, a pair, or {rank} pairs (before, after){at(user_line())}"
+        )
     return pairs  # type: ignore[return-value]
 
 
@@ -146,8 +170,11 @@ def _width(value: Any) -> Dim:
 
 
 def _is_zero(value: Any) -> bool:
-    return not isinstance(value, (Tensor, Size)) and isinstance(value, (int, float, complex, np.generic, np.ndarray)) and (
-        not np.any(value))
+    return (
+        not isinstance(value, (Tensor, Size))
+        and isinstance(value, (int, float, complex, np.generic, np.ndarray))
+        and (not np.any(value))
+    )
 
 
 # -- the modes
@@ -161,7 +188,7 @@ def _zero_padded(tensor: Tensor, widths: Sequence[tuple[Dim, ...]]) -> Tensor:
 
 
 def _widened(tensor: Tensor, axis: int, count: Dim) -> Shape:
-    return (*tensor.shape[:axis], count, *tensor.shape[axis + 1:])
+    return (*tensor.shape[:axis], count, *tensor.shape[axis + 1 :])
 
 
 def _end(tensor: Tensor, axis: int, width: Dim, value: Any, mode: str, side: int) -> Tensor:
@@ -193,8 +220,8 @@ def _constant(value: Any, shape: Shape, dtype: Any) -> Tensor:
 
 def _ramp(first: Tensor, edge: Tensor, axis: int, width: Dim, side: int) -> Tensor:
     """From the end value towards the edge, which itself is not repeated."""
-    flat = [apply("squeeze", t, axes=(axis,)) for t in (first, edge)]
-    values = linspace(*flat, width, endpoint=False, dtype=edge.dtype, axis=axis)
+    lowest, highest = (apply("squeeze", t, axes=(axis,)) for t in (first, edge))
+    values = linspace(lowest, highest, width, endpoint=False, dtype=edge.dtype, axis=axis)
     return _reversed(values, axis) if side else values
 
 

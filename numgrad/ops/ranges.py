@@ -75,8 +75,10 @@ def arange(start: Any, /, stop: Any = None, step: Any = 1, dtype: Any = None) ->
 def _number(value: Any) -> Any:
     if isinstance(value, Tensor):
         if value._value is None:
-            raise ShapeError(f"arange: a bound is the traced tensor {value!r}, so the length is unknown; use x.shape, sizes "
-                             f"or Python numbers{at(user_line())}")
+            raise ShapeError(
+                f"arange: a bound is the traced tensor {value!r}, so the length is unknown; use x.shape, sizes "
+                f"or Python numbers{at(user_line())}"
+            )
         value = value.numpy()
     if isinstance(value, Size):
         return value
@@ -102,8 +104,10 @@ def _count(bounds: list[Any], dtype: np.dtype[Any]) -> Tensor:
     """A range with a bound that is an unknown size."""
     start, stop, step = bounds
     if not all(isinstance(b, (int, np.integer, Size)) for b in bounds) or isinstance(step, Size):
-        raise DtypeError(f"arange: got {start}, {stop} and {step}; with a size the bounds must be integers or sizes and "
-                         f"the step a fixed integer{at(user_line())}")
+        raise DtypeError(
+            f"arange: got {start}, {stop} and {step}; with a size the bounds must be integers or sizes and "
+            f"the step a fixed integer{at(user_line())}"
+        )
     if step == 0:
         raise ShapeError(f"arange: the step is zero{at(user_line())}")
     span: Dim = stop - start if step > 0 else start - stop
@@ -114,8 +118,16 @@ def _count(bounds: list[Any], dtype: np.dtype[Any]) -> Tensor:
 # -- linspace and its kin
 
 
-def linspace(start: Any, stop: Any, /, num: Any = 50, endpoint: bool = True, retstep: bool = False, dtype: Any = None,
-             axis: int = 0) -> Any:
+def linspace(
+    start: Any,
+    stop: Any,
+    /,
+    num: Any = 50,
+    endpoint: bool = True,
+    retstep: bool = False,
+    dtype: Any = None,
+    axis: int = 0,
+) -> Any:
     """Space numbers evenly between two bounds.
 
     Parameters
@@ -160,8 +172,11 @@ def linspace(start: Any, stop: Any, /, num: Any = 50, endpoint: bool = True, ret
     parts = number - 1 if endpoint else number
     several = at_least(parts, 1)
     delta = apply("subtract", last, first)
-    spacing = _call("divide", delta, cast_to(as_tensor(parts), first.dtype)) if several else filled(
-        common, np.nan, first.dtype)
+    spacing = (
+        _call("divide", delta, cast_to(as_tensor(parts), first.dtype))
+        if several
+        else filled(common, np.nan, first.dtype)
+    )
     values = apply("add", apply("multiply", position, spacing if several else delta), first)
     if endpoint and several:
         at_end = apply("equal", index_along(shape, 0), broadcast_to(as_tensor(number - 1, np.int64), shape))
@@ -179,14 +194,17 @@ def _real(dtype: np.dtype[Any]) -> np.dtype[Any]:
 
 def _bounds(start: Any, stop: Any) -> list[Tensor]:
     """The bounds as tensors of one floating dtype, as NumPy chooses it: Python scalars are weak."""
-    weak = [v if isinstance(v, (int, float, complex)) and not isinstance(v, np.generic) else as_tensor(v)
-            for v in (start, stop)]
+    weak = [
+        v if isinstance(v, (int, float, complex)) and not isinstance(v, np.generic) else as_tensor(v)
+        for v in (start, stop)
+    ]
     common = promote(*(v.dtype if isinstance(v, Tensor) else v for v in weak), 1.0)
     return [cast_to(as_tensor(v), common) for v in weak]
 
 
-def logspace(start: Any, stop: Any, /, num: Any = 50, endpoint: bool = True, base: Any = 10.0, dtype: Any = None,
-             axis: int = 0) -> Tensor:
+def logspace(
+    start: Any, stop: Any, /, num: Any = 50, endpoint: bool = True, base: Any = 10.0, dtype: Any = None, axis: int = 0
+) -> Tensor:
     """Space numbers evenly on a logarithmic scale, between powers of a base.
 
     Parameters
@@ -225,7 +243,9 @@ def logspace(start: Any, stop: Any, /, num: Any = 50, endpoint: bool = True, bas
     return cast_to(values, as_dtype(dtype)) if dtype is not None else values
 
 
-def geomspace(start: Any, stop: Any, /, num: Any = 50, endpoint: bool = True, dtype: Any = None, axis: int = 0) -> Tensor:
+def geomspace(
+    start: Any, stop: Any, /, num: Any = 50, endpoint: bool = True, dtype: Any = None, axis: int = 0
+) -> Tensor:
     """Space numbers evenly on a logarithmic scale, between two numbers.
 
     Parameters
@@ -259,11 +279,13 @@ def geomspace(start: Any, stop: Any, /, num: Any = 50, endpoint: bool = True, dt
     first, last = _bounds(start, stop)
     for bound in (first, last):
         if bound._value is not None and not np.all(bound._value):
-            raise ValueError(f"geomspace: a bound is zero, and no geometric sequence goes through zero{at(user_line())}")
+            raise ValueError(
+                f"geomspace: a bound is zero, and no geometric sequence goes through zero{at(user_line())}"
+            )
     (number,) = shape_argument(num, "geomspace")
     sign = apply("sign", first)
     logs = [apply("log10", apply("divide", b, sign)) for b in (first, last)]
-    values = apply("multiply", logspace(*logs, number, endpoint=endpoint), sign)
+    values = apply("multiply", logspace(logs[0], logs[1], number, endpoint=endpoint), sign)
     position = index_along(values.shape, 0)
     values = apply("where", apply("equal", position, filled(position.shape, 0, position.dtype)), first, values)
     if endpoint and at_least(number, 2):

@@ -25,7 +25,7 @@ def _copies(tensor: Tensor, axis: int, count: Dim, inside: bool) -> Tensor:
     shape = list(wide.shape)
     shape[new] = count
     wide = broadcast_to(wide, tuple(shape))
-    return apply("reshape", wide, shape=(*tensor.shape[:axis], tensor.shape[axis] * count, *tensor.shape[axis + 1:]))
+    return apply("reshape", wide, shape=(*tensor.shape[:axis], tensor.shape[axis] * count, *tensor.shape[axis + 1 :]))
 
 
 def tile(x: Any, repetitions: Any, /) -> Tensor:
@@ -111,8 +111,10 @@ def repeat(x: Any, repeats: Any, /, axis: int | None = None) -> Tensor:
         return _copies(tensor, number, repeats, inside=True)
     given = as_tensor(repeats)
     if given._value is None or given.dtype.kind not in "biu":
-        raise DtypeError(f"repeat: got the repeats {repeats!r}, wanted fixed integers, because they decide the size of the "
-                         f"result{at(user_line())}")
+        raise DtypeError(
+            f"repeat: got the repeats {repeats!r}, wanted fixed integers, because they decide the size of the "
+            f"result{at(user_line())}"
+        )
     counts = given.numpy().astype(np.int64)
     if (counts < 0).any():
         raise ShapeError(f"repeat: got {counts.min()} repeats, wanted at least 0{at(user_line())}")
@@ -120,8 +122,10 @@ def repeat(x: Any, repeats: Any, /, axis: int | None = None) -> Tensor:
         return _copies(tensor, number, int(counts.reshape(())), inside=True)
     size = tensor.shape[number]
     if counts.ndim != 1 or size != counts.size:
-        raise ShapeError(f"repeat: got repeats of shape {counts.shape} for axis {number} of {tensor.spec}; give one for "
-                         f"each element{at(user_line())}")
+        raise ShapeError(
+            f"repeat: got repeats of shape {counts.shape} for axis {number} of {tensor.spec}; give one for "
+            f"each element{at(user_line())}"
+        )
     return apply("take", tensor, as_tensor(np.repeat(np.arange(counts.size), counts)), axis=number)
 
 

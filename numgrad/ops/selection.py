@@ -1,4 +1,4 @@
-"""Keys of `x[key]`: NumPy's indexing read once and turned into steps that run forwards (reading) or backwards (writing)."""
+"""Keys of `x[key]`: NumPy's indexing read once, as steps that run forwards (reading) or backwards (writing)."""
 
 from __future__ import annotations
 
@@ -54,16 +54,20 @@ def _read_item(item: Any) -> Any:
         return as_tensor(tensor._value.astype(np.int64))  # [] has no dtype of its own
     if tensor.dtype.kind == "b":
         if tensor._value is None:
-            raise ShapeError(f"indexing: {tensor!r} is a mask that is known only when the program runs, so the size of the "
-                             f"result is unknown; use ng.where(mask, x, 0), multiply by weights, or pass a NumPy mask"
-                             f"{at(user_line())}")
+            raise ShapeError(
+                f"indexing: {tensor!r} is a mask that is known only when the program runs, so the size of the "
+                f"result is unknown; use ng.where(mask, x, 0), multiply by weights, or pass a NumPy mask"
+                f"{at(user_line())}"
+            )
         value = tensor.numpy()
         if not value.ndim:
             return _Mask((np.zeros(int(value), np.int64),), ())
         return _Mask(tuple(value.nonzero()), value.shape)
     if tensor.dtype.kind not in "iu":
-        raise IndexError(f"indexing: got an index of {tensor.spec}, wanted integers, slices, ellipsis (...), None and "
-                         f"arrays of integers or bools{at(user_line())}")
+        raise IndexError(
+            f"indexing: got an index of {tensor.spec}, wanted integers, slices, ellipsis (...), None and "
+            f"arrays of integers or bools{at(user_line())}"
+        )
     if tensor._value is not None and not tensor.ndim:
         return int(tensor._value)
     return tensor
@@ -81,12 +85,23 @@ def _full_key(key: Any, shape: Shape) -> list[Any]:
     dots = [i for i, item in enumerate(items) if item is Ellipsis]
     used = sum(map(_used_axes, items))
     if used > len(shape):
-        raise IndexError(f"indexing: {used} indices for the {len(shape)} axes of an array of shape {show_shape(shape)}"
-                         f"{at(user_line())}")
+        raise IndexError(
+            f"indexing: {used} indices for the {len(shape)} axes of an array of shape {show_shape(shape)}"
+            f"{at(user_line())}"
+        )
     if len(dots) > 1:
         raise IndexError(f"indexing: more than one ellipsis (...){at(user_line())}")
     place = dots[0] if dots else len(items)
-    return items[:place] + [slice(None)] * (len(shape) - used) + items[place + 1:]
+    return items[:place] + [slice(None)] * (len(shape) - used) + items[place + 1 :]
+
+
+def _require_mask(shape: Shape, axis: int, mask: _Mask) -> None:
+    for have, want in zip(shape[axis:], mask.shape, strict=False):
+        require_equal(
+            have,
+            want,
+            lambda: f"indexing: a mask of shape {mask.shape} at axis {axis} of the shape {show_shape(shape)}",
+        )
 
 
 def _single(index: Dim, size: Dim, axis: int) -> Dim:
@@ -122,8 +137,10 @@ def steps_of(shape: Shape, key: Any) -> list[Step]:
             advanced.append(place)
             continue
         if isinstance(item, slice):
-            for into, value in zip((start, count, step), slice_axis(item, shape[axis], axis), strict=True):
-                into.append(value)  # type: ignore[arg-type]
+            first, length, by = slice_axis(item, shape[axis], axis)
+            start.append(first)
+            count.append(length)
+            step.append(by)
             rank += 1
             continue
         if item is None or (isinstance(item, _Mask) and not item.shape):
@@ -133,9 +150,8 @@ def steps_of(shape: Shape, key: Any) -> list[Step]:
             continue
         advanced.append(place)
         if isinstance(item, _Mask):
+            _require_mask(shape, axis, item)
             for size in item.shape:
-                require_equal(shape[len(start)], size,
-                              lambda: f"indexing: a mask of shape {item.shape} for an array of shape {show_shape(shape)}")
                 start.append(0)
                 count.append(size)
                 step.append(1)
@@ -149,7 +165,7 @@ def steps_of(shape: Shape, key: Any) -> list[Step]:
     steps = _basic_steps(shape, items, tuple(start), tuple(count), tuple(step), tuple(single), tuple(fresh))
     if arrays:
         together = advanced == list(range(advanced[0], advanced[-1] + 1))
-        before = sum(1 for item in items[:advanced[0]] if item is None or isinstance(item, slice))
+        before = sum(1 for item in items[: advanced[0]] if item is None or isinstance(item, slice))
         here = _after(steps[-1]) if steps else shape
         steps += _gather_steps(here, arrays, before if together else 0)
     return steps
@@ -171,11 +187,18 @@ def _after(step: Step) -> Shape:
         return step.attrs["shape"]  # type: ignore[no-any-return]
     assert step.indices is not None
     axis = step.attrs["axis"]
-    return (*step.before[:axis], *step.indices.shape, *step.before[axis + 1:])
+    return (*step.before[:axis], *step.indices.shape, *step.before[axis + 1 :])
 
 
-def _basic_steps(shape: Shape, items: Sequence[Any], start: Shape, count: Shape, step: tuple[int, ...],
-                 single: tuple[int, ...], fresh: tuple[int, ...]) -> list[Step]:
+def _basic_steps(
+    shape: Shape,
+    items: Sequence[Any],
+    start: Shape,
+    count: Shape,
+    step: tuple[int, ...],
+    single: tuple[int, ...],
+    fresh: tuple[int, ...],
+) -> list[Step]:
     steps: list[Step] = []
     if any(isinstance(i, (int, Size)) or (isinstance(i, slice) and i != slice(None)) for i in items):
         steps.append(Step("slice", {"start": start, "count": count, "step": step}, shape))
@@ -199,7 +222,9 @@ def _gather_steps(shape: Shape, arrays: Sequence[tuple[int, Any]], destination: 
             axis = destination
             steps.append(Step("permute_dims", {"axes": (*rest[:axis], *axes, *rest[axis:])}, shape))
             shape = _after(steps[-1])
-        steps.append(Step("reshape", {"shape": (*shape[:axis], size_product(sizes), *shape[axis + len(axes):])}, shape))
+        steps.append(
+            Step("reshape", {"shape": (*shape[:axis], size_product(sizes), *shape[axis + len(axes) :])}, shape)
+        )
         shape = _after(steps[-1])
     steps.append(Step("take", {"axis": axis}, shape, indices))
     if axis != destination and indices.ndim:
@@ -214,8 +239,10 @@ def _one_index(indices: Sequence[Any], sizes: Sequence[Dim]) -> Tensor:
     """The indices of several axes, broadcast together, as the index of their one merged axis."""
     concrete = [i._value if isinstance(i, Tensor) else i for i in indices]
     if all(c is not None for c in concrete) and all(isinstance(s, int) for s in sizes):
-        known = [checked_indices(c, s, "indexing", a)  # type: ignore[arg-type]
-                 for a, (c, s) in enumerate(zip(concrete, sizes, strict=True))]
+        known = [
+            checked_indices(c, s, "indexing", a)  # type: ignore[arg-type]
+            for a, (c, s) in enumerate(zip(concrete, sizes, strict=True))
+        ]
         if len(known) == 1:
             return as_tensor(known[0])
         broadcast_shapes([k.shape for k in known], "indexing")

@@ -10,7 +10,7 @@ import numpy as np
 from numgrad.errors import ShapeError, at, user_line
 from numgrad.graph.core import Operation, Tensor, apply, as_tensor
 from numgrad.graph.records import View
-from numgrad.ops.kinds import define, normalize_axes, shape_argument
+from numgrad.ops.kinds import define, shape_argument
 from numgrad.types import (
     Dim,
     Shape,
@@ -28,11 +28,9 @@ from numgrad.types import (
 __all__ = [
     "broadcast_arrays",
     "broadcast_to",
-    "expand_dims",
     "flatten",
     "ravel",
     "reshape",
-    "squeeze",
 ]
 
 
@@ -52,25 +50,35 @@ def dense_strides(shape: Sequence[Dim]) -> tuple[Dim, ...]:
 def _reshape_infer(specs: Sequence[Spec], attrs: Mapping[str, Any]) -> tuple[Spec, ...]:
     (x,) = specs
     shape = attrs["shape"]
-    require_equal(size_product(x.shape), size_product(shape),
-                  lambda: f"reshape: cannot reshape {x} of {size_product(x.shape)} elements to {show_shape(shape)} of "
-                          f"{size_product(shape)}")
+    require_equal(
+        size_product(x.shape),
+        size_product(shape),
+        lambda: (
+            f"reshape: cannot reshape {x} of {size_product(x.shape)} elements to {show_shape(shape)} of "
+            f"{size_product(shape)}"
+        ),
+    )
     return (Spec(x.dtype, canonical_shape(shape)),)
 
 
-def _reshape_access(spec_in: Spec, spec_out: Spec, attrs: Mapping[str, Any],
-                    strides: Sequence[Dim]) -> tuple[Dim, Sequence[Dim]] | None:
-    wide = [(size, stride) for size, stride in zip(spec_in.shape, strides, strict=True) if not _is_one(size)]
-    if same_shape([size for size, _ in wide], [size for size in spec_out.shape if not _is_one(size)]):
+def _reshape_access(
+    spec_in: Spec, spec_out: Spec, attrs: Mapping[str, Any], strides: Sequence[Dim]
+) -> tuple[Dim, Sequence[Dim]] | None:
+    wide = [(size, stride) for size, stride in zip(spec_in.shape, strides, strict=True) if not is_one(size)]
+    if same_shape([size for size, _ in wide], [size for size in spec_out.shape if not is_one(size)]):
         rest = iter([stride for _, stride in wide])  # only axes of size 1 come and go: any strides will do
-        return 0, tuple(0 if _is_one(size) else next(rest) for size in spec_out.shape)
-    if all(same_size(stride, dense) for stride, dense, size in
-           zip(strides, dense_strides(spec_in.shape), spec_in.shape, strict=True) if not _is_one(size)):
+        return 0, tuple(0 if is_one(size) else next(rest) for size in spec_out.shape)
+    if all(
+        same_size(stride, dense)
+        for stride, dense, size in zip(strides, dense_strides(spec_in.shape), spec_in.shape, strict=True)
+        if not is_one(size)
+    ):
         return 0, dense_strides(spec_out.shape)
     return None
 
 
-def _is_one(size: Dim) -> bool:
+def is_one(size: Dim) -> bool:
+    """Whether a size is known to be 1."""
     return isinstance(size, int) and size == 1
 
 
@@ -80,15 +88,22 @@ def float_samples(rng: Any, *shapes: tuple[int, ...]) -> list[Any]:
 
 
 define(
-    "reshape", "linear", _reshape_infer, lambda x, shape: np.reshape(x, shape),
+    "reshape",
+    "linear",
+    _reshape_infer,
+    lambda x, shape: np.reshape(x, shape),
     vjp=lambda op, cts: [apply("reshape", cts[0], shape=op.inputs[0].shape)],
-    view=View(_reshape_access), public="reshape",
+    view=View(_reshape_access),
+    public="reshape",
     samples=lambda rng: [
-        (float_samples(rng, (3, 4)), {"shape": (2, 6)}), (float_samples(rng, (2, 3, 4)), {"shape": (6, 1, 4)}),
-        (float_samples(rng, ()), {"shape": (1, 1)}), (float_samples(rng, (0, 3)), {"shape": (3, 0, 2)}),
+        (float_samples(rng, (3, 4)), {"shape": (2, 6)}),
+        (float_samples(rng, (2, 3, 4)), {"shape": (6, 1, 4)}),
+        (float_samples(rng, ()), {"shape": (1, 1)}),
+        (float_samples(rng, (0, 3)), {"shape": (3, 0, 2)}),
         ([rng.standard_normal((4, 3)).T], {"shape": (12,)}),
     ],
-    doc="The elements in row-major order under another shape.")
+    doc="The elements in row-major order under another shape.",
+)
 
 
 def resolve_shape(shape: Shape, total: Dim, op: str, source: str) -> Shape:
@@ -97,17 +112,20 @@ def resolve_shape(shape: Shape, total: Dim, op: str, source: str) -> Shape:
     if not holes:
         return shape
     if len(holes) > 1 or shape[holes[0]] != -1:
-        raise ShapeError(f"{op}: got the shape {show_shape(shape)}, wanted sizes of at least 0 and at most one -1"
-                         f"{at(user_line())}")
+        raise ShapeError(
+            f"{op}: got the shape {show_shape(shape)}, wanted sizes of at least 0 and at most one -1{at(user_line())}"
+        )
     known = size_product(d for i, d in enumerate(shape) if i != holes[0])
     fits = False
     if isinstance(known, Size) or known != 0:
         found = total // known
         fits = isinstance(found, Size) or not isinstance(total, int) or found * known == total
     if not fits:
-        raise ShapeError(f"{op}: cannot reshape {source} of {total} elements to {show_shape(shape)}: {total} is not a "
-                         f"multiple of {known}" + (", and 0 leaves the -1 open" if not known else "") + at(user_line()))
-    return shape[:holes[0]] + (found,) + shape[holes[0] + 1:]
+        raise ShapeError(
+            f"{op}: cannot reshape {source} of {total} elements to {show_shape(shape)}: {total} is not a "
+            f"multiple of {known}" + (", and 0 leaves the -1 open" if not known else "") + at(user_line())
+        )
+    return shape[: holes[0]] + (found,) + shape[holes[0] + 1 :]
 
 
 def reshape(x: Any, /, shape: Any, *, order: str = "C", copy: bool | None = None) -> Tensor:
@@ -193,117 +211,6 @@ def flatten(x: Any, /, order: str = "C") -> Tensor:
     return ravel(x, order=order)
 
 
-# -- axes of size one
-
-
-def _expand_infer(specs: Sequence[Spec], attrs: Mapping[str, Any]) -> tuple[Spec, ...]:
-    (x,) = specs
-    rest = iter(x.shape)
-    axes = set(attrs["axes"])
-    return (Spec(x.dtype, tuple(1 if i in axes else next(rest) for i in range(x.ndim + len(axes)))),)
-
-
-def _expand_access(spec_in: Spec, spec_out: Spec, attrs: Mapping[str, Any],
-                   strides: Sequence[Dim]) -> tuple[Dim, Sequence[Dim]]:
-    rest = iter(strides)
-    axes = set(attrs["axes"])
-    return 0, tuple(0 if i in axes else next(rest) for i in range(spec_out.ndim))
-
-
-define(
-    "expand_dims", "linear", _expand_infer, lambda x, axes: np.expand_dims(x, axes),
-    vjp=lambda op, cts: [apply("squeeze", cts[0], axes=op.attrs["axes"])],
-    view=View(_expand_access), public="expand_dims",
-    samples=lambda rng: [(float_samples(rng, (3, 4)), {"axes": (0, 2)}), (float_samples(rng, ()), {"axes": (0,)}),
-                         (float_samples(rng, (0,)), {"axes": (1,)})],
-    doc="New axes of size 1.")
-
-
-def _squeeze_infer(specs: Sequence[Spec], attrs: Mapping[str, Any]) -> tuple[Spec, ...]:
-    (x,) = specs
-    axes = attrs["axes"]
-    for axis in axes:
-        require_equal(x.shape[axis], 1, lambda: f"squeeze: axis {axis} of {x} has size {x.shape[axis]}, wanted 1")
-    return (Spec(x.dtype, tuple(d for i, d in enumerate(x.shape) if i not in axes)),)
-
-
-def _squeeze_access(spec_in: Spec, spec_out: Spec, attrs: Mapping[str, Any],
-                    strides: Sequence[Dim]) -> tuple[Dim, Sequence[Dim]]:
-    return 0, tuple(s for i, s in enumerate(strides) if i not in attrs["axes"])
-
-
-define(
-    "squeeze", "linear", _squeeze_infer, lambda x, axes: np.squeeze(x, axes),
-    vjp=lambda op, cts: [apply("expand_dims", cts[0], axes=op.attrs["axes"])],
-    view=View(_squeeze_access), public="squeeze",
-    samples=lambda rng: [(float_samples(rng, (1, 3, 1)), {"axes": (0, 2)}), (float_samples(rng, (1,)), {"axes": (0,)}),
-                         (float_samples(rng, (0, 1)), {"axes": (1,)})],
-    doc="Axes of size 1 taken away.")
-
-
-def expand_dims(x: Any, /, axis: Any = 0) -> Tensor:
-    """Insert axes of size 1.
-
-    Parameters
-    ----------
-    x : array_like
-    axis : int or tuple of int
-        Where the new axes stand in the result.
-
-    Returns
-    -------
-    Tensor
-
-    Raises
-    ------
-    ShapeError
-        For an axis out of range or given twice.
-
-    Examples
-    --------
-    >>> import numgrad as ng
-    >>> ng.expand_dims([1, 2], axis=1).shape
-    (2, 1)
-    """
-    tensor = as_tensor(x)
-    count = len(axis) if isinstance(axis, (tuple, list)) else 1
-    if not count:
-        return tensor
-    return apply("expand_dims", tensor, axes=normalize_axes(axis, tensor.ndim + count, "expand_dims"))
-
-
-def squeeze(x: Any, /, axis: Any = None) -> Tensor:
-    """Remove axes of size 1.
-
-    Parameters
-    ----------
-    x : array_like
-    axis : int or tuple of int, optional
-        The axes to remove, each of size 1. Default: all that are known to have size 1; an axis of unknown size stays.
-
-    Returns
-    -------
-    Tensor
-
-    Raises
-    ------
-    ShapeError
-        When an axis that is named has another size.
-
-    Examples
-    --------
-    >>> import numgrad as ng
-    >>> ng.squeeze([[[1], [2]]]).shape
-    (2,)
-    """
-    tensor = as_tensor(x)
-    if axis is None:
-        axes = tuple(i for i, d in enumerate(canonical_shape(tensor.shape)) if _is_one(d))
-    else:
-        axes = normalize_axes(axis, tensor.ndim, "squeeze")
-    return apply("squeeze", tensor, axes=axes) if axes else tensor
-
-
 # -- broadcasting
 
 
@@ -318,15 +225,16 @@ def _broadcast_infer(specs: Sequence[Spec], attrs: Mapping[str, Any]) -> tuple[S
     if lead < 0:
         raise ShapeError(message() + at(user_line()))
     for have, want in zip(x.shape, shape[lead:], strict=True):
-        if not _is_one(have):
+        if not is_one(have):
             require_equal(have, want, message)
     return (Spec(x.dtype, canonical_shape(shape)),)
 
 
-def _broadcast_access(spec_in: Spec, spec_out: Spec, attrs: Mapping[str, Any],
-                      strides: Sequence[Dim]) -> tuple[Dim, Sequence[Dim]]:
+def _broadcast_access(
+    spec_in: Spec, spec_out: Spec, attrs: Mapping[str, Any], strides: Sequence[Dim]
+) -> tuple[Dim, Sequence[Dim]]:
     lead = spec_out.ndim - spec_in.ndim
-    return 0, (0,) * lead + tuple(0 if _is_one(d) else s for d, s in zip(spec_in.shape, strides, strict=True))
+    return 0, (0,) * lead + tuple(0 if is_one(d) else s for d, s in zip(spec_in.shape, strides, strict=True))
 
 
 def _broadcast_vjp(op: Operation, cts: Sequence[Tensor | None]) -> list[Tensor | None]:
@@ -334,7 +242,7 @@ def _broadcast_vjp(op: Operation, cts: Sequence[Tensor | None]) -> list[Tensor |
     shape = canonical_shape(op.inputs[0].shape)
     assert ct is not None
     lead = ct.ndim - len(shape)
-    spread = tuple(lead + i for i, d in enumerate(shape) if _is_one(d) and not _is_one(ct.shape[lead + i]))
+    spread = tuple(lead + i for i, d in enumerate(shape) if is_one(d) and not is_one(ct.shape[lead + i]))
     axes = tuple(range(lead)) + spread
     if axes:
         ct = apply("sum", ct, axes=axes)
@@ -344,13 +252,21 @@ def _broadcast_vjp(op: Operation, cts: Sequence[Tensor | None]) -> list[Tensor |
 
 
 define(
-    "broadcast_to", "linear", _broadcast_infer, lambda x, shape: np.broadcast_to(x, shape), vjp=_broadcast_vjp,
-    view=View(_broadcast_access), public="broadcast_to",
+    "broadcast_to",
+    "linear",
+    _broadcast_infer,
+    lambda x, shape: np.broadcast_to(x, shape),
+    vjp=_broadcast_vjp,
+    view=View(_broadcast_access),
+    public="broadcast_to",
     samples=lambda rng: [
-        (float_samples(rng, (3, 1)), {"shape": (2, 3, 4)}), (float_samples(rng, ()), {"shape": (2, 2)}),
-        (float_samples(rng, (1,)), {"shape": (0,)}), (float_samples(rng, (2, 3)), {"shape": (2, 3)}),
+        (float_samples(rng, (3, 1)), {"shape": (2, 3, 4)}),
+        (float_samples(rng, ()), {"shape": (2, 2)}),
+        (float_samples(rng, (1,)), {"shape": (0,)}),
+        (float_samples(rng, (2, 3)), {"shape": (2, 3)}),
     ],
-    doc="Axes of size 1 repeated without copying.")
+    doc="Axes of size 1 repeated without copying.",
+)
 
 
 def broadcast_to(x: Any, /, shape: Any) -> Tensor:

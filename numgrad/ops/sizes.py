@@ -31,23 +31,22 @@ def _atom_bound(atom: Any) -> int | None:
     kind = getattr(atom, "kind", None)
     if kind is None:
         return 0
-    bounds = [lower_bound(arg) for arg in atom.args]
+    known = [bound for bound in map(lower_bound, atom.args) if bound is not None]
     if kind == "max":
-        known = [b for b in bounds if b is not None]
         return max(known) if known else None
-    if None in bounds:
+    if len(known) < len(atom.args):
         return None
     if kind == "min":
-        return min(bounds)  # type: ignore[type-var]
-    return 0 if min(bounds) >= 0 else None  # type: ignore[type-var]
+        return min(known)
+    return 0 if min(known) >= 0 else None
 
 
 def at_least(a: Dim, b: Dim) -> bool:
     """Whether ``a >= b``.
 
-    Certain answers cost nothing. While a function is traced the sizes of the present call decide, and the answer becomes
-    a guard of the trace. In a graph of placeholders there is no call yet: the natural case (a slice that fits) is taken,
-    and every run checks it.
+    Certain answers cost nothing. While a function is traced the sizes of the present call decide, and the answer
+    becomes a guard of the trace. In a graph of placeholders there is no call yet: the natural case (a slice that fits)
+    is taken, and every run checks it.
     """
     difference = a - b
     if isinstance(difference, Size):

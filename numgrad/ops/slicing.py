@@ -21,8 +21,9 @@ __all__ = ["diag", "diagonal", "flip", "fliplr", "flipud", "trace"]
 # -- slice and unslice: start, count and step per axis
 
 
-def _numpy_slices(start: Sequence[int], count: Sequence[int], step: Sequence[int],
-                  sizes: Sequence[int]) -> tuple[slice, ...]:
+def _numpy_slices(
+    start: Sequence[int], count: Sequence[int], step: Sequence[int], sizes: Sequence[int]
+) -> tuple[slice, ...]:
     slices = []
     for axis, (first, n, by, size) in enumerate(zip(start, count, step, sizes, strict=True)):
         if n <= 0:
@@ -36,8 +37,9 @@ def _numpy_slices(start: Sequence[int], count: Sequence[int], step: Sequence[int
     return tuple(slices)
 
 
-def _unslice(x: np.ndarray[Any, Any], shape: tuple[int, ...], start: tuple[int, ...],
-             step: tuple[int, ...]) -> np.ndarray[Any, Any]:
+def _unslice(
+    x: np.ndarray[Any, Any], shape: tuple[int, ...], start: tuple[int, ...], step: tuple[int, ...]
+) -> np.ndarray[Any, Any]:
     out = np.zeros(shape, x.dtype)
     out[_numpy_slices(start, x.shape, step, shape)] = x
     return out
@@ -51,29 +53,39 @@ def _place(start: Sequence[Dim], step: Sequence[int], strides: Sequence[Dim]) ->
 
 
 define(
-    "slice", "linear", lambda specs, attrs: (Spec(specs[0].dtype, canonical_shape(attrs["count"])),),
+    "slice",
+    "linear",
+    lambda specs, attrs: (Spec(specs[0].dtype, canonical_shape(attrs["count"])),),
     lambda x, start, count, step: x[_numpy_slices(start, count, step, x.shape)],
-    vjp=lambda op, cts: [apply("unslice", cts[0], shape=op.inputs[0].shape, start=op.attrs["start"],
-                               step=op.attrs["step"])],
-    view=View(lambda spec_in, spec_out, attrs, strides: _place(attrs["start"], attrs["step"], strides)), masks=True,
+    vjp=lambda op, cts: [
+        apply("unslice", cts[0], shape=op.inputs[0].shape, start=op.attrs["start"], step=op.attrs["step"])
+    ],
+    view=View(lambda spec_in, spec_out, attrs, strides: _place(attrs["start"], attrs["step"], strides)),
+    masks=True,
     samples=lambda rng: [
         (float_samples(rng, (5, 6)), {"start": (1, 5), "count": (3, 3), "step": (1, -2)}),
         (float_samples(rng, (4,)), {"start": (0,), "count": (0,), "step": (1,)}),
         (float_samples(rng, ()), {"start": (), "count": (), "step": ()}),
         ([rng.standard_normal((6, 5)).T], {"start": (0, 1), "count": (5, 2), "step": (1, 3)}),
     ],
-    doc="Elements at start, start + step, ... along each axis.")
+    doc="Elements at start, start + step, ... along each axis.",
+)
 define(
-    "unslice", "linear", lambda specs, attrs: (Spec(specs[0].dtype, canonical_shape(attrs["shape"])),), _unslice,
-    vjp=lambda op, cts: [apply("slice", cts[0], start=op.attrs["start"], count=op.inputs[0].shape,
-                               step=op.attrs["step"])],
+    "unslice",
+    "linear",
+    lambda specs, attrs: (Spec(specs[0].dtype, canonical_shape(attrs["shape"])),),
+    _unslice,
+    vjp=lambda op, cts: [
+        apply("slice", cts[0], start=op.attrs["start"], count=op.inputs[0].shape, step=op.attrs["step"])
+    ],
     regions=Regions(lambda specs, out, attrs, strides: [_place(attrs["start"], attrs["step"], strides)], fill=True),
     samples=lambda rng: [
         (float_samples(rng, (3, 3)), {"shape": (5, 6), "start": (1, 5), "step": (1, -2)}),
         (float_samples(rng, (0,)), {"shape": (4,), "start": (0,), "step": (1,)}),
         (float_samples(rng, ()), {"shape": (), "start": (), "step": ()}),
     ],
-    doc="Zeros with the operand written at start, start + step, ... along each axis.")
+    doc="Zeros with the operand written at start, start + step, ... along each axis.",
+)
 
 
 def _is_certain_negative(bound: Dim) -> bool:
@@ -126,7 +138,8 @@ def _bound(value: Any) -> Dim | None:
 
 def narrow(tensor: Tensor, axis: int, start: Dim, count: Dim, step: int = 1) -> Tensor:
     """`count` elements from `start` along one axis, all of the others."""
-    starts, counts, steps = [0] * tensor.ndim, list(tensor.shape), [1] * tensor.ndim
+    starts: list[Dim] = [0] * tensor.ndim
+    counts, steps = list(tensor.shape), [1] * tensor.ndim
     starts[axis], counts[axis], steps[axis] = start, count, step
     return apply("slice", tensor, start=tuple(starts), count=tuple(counts), step=tuple(steps))
 
@@ -144,19 +157,23 @@ def _diagonal(x: np.ndarray[Any, Any], offset: int, axes: tuple[int, int], count
 
 def _diagonal_infer(specs: Sequence[Spec], attrs: Mapping[str, Any]) -> tuple[Spec, ...]:
     (x,) = specs
-    return (Spec(x.dtype, canonical_shape((*(d for i, d in enumerate(x.shape) if i not in attrs["axes"]),
-                                           attrs["count"]))),)
+    return (
+        Spec(x.dtype, canonical_shape((*(d for i, d in enumerate(x.shape) if i not in attrs["axes"]), attrs["count"]))),
+    )
 
 
 def _along(strides: Sequence[Dim], attrs: Mapping[str, Any]) -> tuple[Dim, tuple[Dim, ...]]:
     a, b = attrs["axes"]
     row, column = _corner(attrs["offset"])
-    return (strides[a] * row + strides[b] * column,
-            (*(s for i, s in enumerate(strides) if i not in (a, b)), strides[a] + strides[b]))
+    return (
+        strides[a] * row + strides[b] * column,
+        (*(s for i, s in enumerate(strides) if i not in (a, b)), strides[a] + strides[b]),
+    )
 
 
-def _embed_diagonal(x: np.ndarray[Any, Any], shape: tuple[int, ...], offset: int,
-                    axes: tuple[int, int]) -> np.ndarray[Any, Any]:
+def _embed_diagonal(
+    x: np.ndarray[Any, Any], shape: tuple[int, ...], offset: int, axes: tuple[int, int]
+) -> np.ndarray[Any, Any]:
     out = np.zeros(shape, x.dtype)
     (row, column), index = _corner(offset), np.arange(x.shape[-1])
     np.moveaxis(out, axes, (-2, -1))[..., index + row, index + column] = x
@@ -164,28 +181,39 @@ def _embed_diagonal(x: np.ndarray[Any, Any], shape: tuple[int, ...], offset: int
 
 
 define(
-    "diagonal", "linear", _diagonal_infer, _diagonal,
-    vjp=lambda op, cts: [apply("embed_diagonal", cts[0], shape=op.inputs[0].shape, offset=op.attrs["offset"],
-                               axes=op.attrs["axes"])],
-    view=View(lambda spec_in, spec_out, attrs, strides: _along(strides, attrs)), masks=True, public="linalg.diagonal",
+    "diagonal",
+    "linear",
+    _diagonal_infer,
+    _diagonal,
+    vjp=lambda op, cts: [
+        apply("embed_diagonal", cts[0], shape=op.inputs[0].shape, offset=op.attrs["offset"], axes=op.attrs["axes"])
+    ],
+    view=View(lambda spec_in, spec_out, attrs, strides: _along(strides, attrs)),
+    masks=True,
+    public="linalg.diagonal",
     samples=lambda rng: [
         (float_samples(rng, (3, 4)), {"offset": 1, "axes": (0, 1), "count": 3}),
         (float_samples(rng, (3, 2, 4)), {"offset": -1, "axes": (2, 0), "count": 3}),
         (float_samples(rng, (0, 2)), {"offset": 0, "axes": (0, 1), "count": 0}),
     ],
-    doc="A diagonal of two axes, as a last axis.")
+    doc="A diagonal of two axes, as a last axis.",
+)
 define(
-    "embed_diagonal", "linear",
-    lambda specs, attrs: (Spec(specs[0].dtype, canonical_shape(attrs["shape"])),), _embed_diagonal,
-    vjp=lambda op, cts: [apply("diagonal", cts[0], offset=op.attrs["offset"], axes=op.attrs["axes"],
-                               count=op.inputs[0].shape[-1])],
+    "embed_diagonal",
+    "linear",
+    lambda specs, attrs: (Spec(specs[0].dtype, canonical_shape(attrs["shape"])),),
+    _embed_diagonal,
+    vjp=lambda op, cts: [
+        apply("diagonal", cts[0], offset=op.attrs["offset"], axes=op.attrs["axes"], count=op.inputs[0].shape[-1])
+    ],
     regions=Regions(lambda specs, out, attrs, strides: [_along(strides, attrs)], fill=True),
     samples=lambda rng: [
         (float_samples(rng, (3,)), {"shape": (3, 4), "offset": 1, "axes": (0, 1)}),
         (float_samples(rng, (2, 3)), {"shape": (3, 2, 4), "offset": -1, "axes": (2, 0)}),
         (float_samples(rng, (0,)), {"shape": (0, 2), "offset": 0, "axes": (0, 1)}),
     ],
-    doc="Zeros with the operand's last axis written along a diagonal.")
+    doc="Zeros with the operand's last axis written along a diagonal.",
+)
 
 
 def diagonal(x: Any, /, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Tensor:

@@ -48,8 +48,9 @@ def eye(n_rows: Any, n_cols: Any = None, /, k: Any = 0, dtype: Any = np.float64)
     """
     target = shape_argument((n_rows, n_rows if n_cols is None else n_cols), "eye")
     rows, columns = index_along(target, 0), index_along(target, 1)
-    return cast_to(apply("equal", apply("subtract", columns, rows), broadcast_to(as_tensor(k, np.int64), target)),
-                   as_dtype(dtype))
+    return cast_to(
+        apply("equal", apply("subtract", columns, rows), broadcast_to(as_tensor(k, np.int64), target)), as_dtype(dtype)
+    )
 
 
 def identity(n: Any, dtype: Any = np.float64) -> Tensor:
