@@ -13,9 +13,9 @@ import numpy as np
 
 import numgrad as ng
 from numgrad.graph.core import Graph, placeholder
+from numgrad.nest import flatten
 from numgrad.tracing.compiled import Compiled
 from numgrad.tracing.compiled import compile as compile_graph
-from numgrad.nest import flatten
 from numgrad_kernels import build
 from tests.op_cases import disagreement, generator
 
@@ -72,8 +72,7 @@ def units(dtype: Any, shape: Sequence[int], seed: Any = 0) -> Any:
 
 def python_process(code: str, cache: Path, **variables: str) -> str:
     """What a fresh interpreter prints that keeps its kernels in `cache`; its errors fail the test."""
-    environment = {**os.environ, "NUMGRAD_CACHE_DIR": str(cache), **variables,
-                   "PYTHONPATH": os.pathsep.join(PLACES)}
+    environment = {**os.environ, "NUMGRAD_CACHE_DIR": str(cache), **variables, "PYTHONPATH": os.pathsep.join(PLACES)}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=240, env=environment)
     assert done.returncode == 0, done.stderr
     return done.stdout

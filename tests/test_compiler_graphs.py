@@ -1,4 +1,4 @@
-"""From graphs to kernels: what lowering shares and drops, what is fused, how many kernels there are, and where values live."""
+"""From graphs to kernels: what is shared, dropped and fused, how many kernels there are, and where values live."""
 
 from __future__ import annotations
 
@@ -37,7 +37,9 @@ def lowered_ops(function: Any, *specs: Any) -> list[str]:
 # -- lowering
 def test_equal_expressions_become_one() -> None:
     assert lowered_ops(lambda x: (ng.exp(x) + 1.0) * (ng.exp(x) + 1.0), (F8, ("n",))) == ["exp", "add", "multiply"]
-    names = lowered_ops(lambda x: [x + 1.0, x + 2.0, 1.0 + x, ng.sum(x, axis=0), ng.sum(x, axis=1), ng.sum(x, axis=0)], (F8, ("n", "m")))
+    names = lowered_ops(
+        lambda x: [x + 1.0, x + 2.0, 1.0 + x, ng.sum(x, axis=0), ng.sum(x, axis=1), ng.sum(x, axis=0)], (F8, ("n", "m"))
+    )
     assert sorted(names) == ["add", "add", "add", "sum", "sum"]
 
 
@@ -76,8 +78,15 @@ def test_a_product_with_ones_that_broadcasts_is_kept() -> None:
 def test_fills_of_any_rank_are_viewed() -> None:
     def function(x: Any) -> list[Any]:
         fill = ng.broadcast_to(ng.constant([[2.0]]), (3, x.shape[0]))
-        return [fill[0] + x, ng.reshape(fill, (-1,)), ng.permute_dims(fill, (1, 0)) * 2.0, ng.sum(fill), ng.sum(fill[1:], axis=0),
-                ng.flip(ng.zeros(x.shape), 0) + 1.0, ng.squeeze(ng.broadcast_to(ng.constant([[[5.0]]]), (1, 1, 4)))]
+        return [
+            fill[0] + x,
+            ng.reshape(fill, (-1,)),
+            ng.permute_dims(fill, (1, 0)) * 2.0,
+            ng.sum(fill),
+            ng.sum(fill[1:], axis=0),
+            ng.flip(ng.zeros(x.shape), 0) + 1.0,
+            ng.squeeze(ng.broadcast_to(ng.constant([[[5.0]]]), (1, 1, 4))),
+        ]
 
     case = Case(function, (F8, ("n",)))
     for n in (1, 4):
@@ -185,11 +194,12 @@ def test_elementwise_runs_become_one_nest_with_their_reductions() -> None:
     nests = [s for s in case.program.schedule.steps if isinstance(s, Nest)]
     assert len(nests) == 1 and len(nests[0].loads) <= 3 and not nests[0].stores
     x, y = np.linspace(0, 1, 20_000), np.linspace(1, 2, 20_000)
-    np.testing.assert_allclose(case.compiled(x, y), np.sum(np.exp(-(x - y) ** 2) * 0.5), rtol=1e-13)
+    np.testing.assert_allclose(case.compiled(x, y), np.sum(np.exp(-((x - y) ** 2)) * 0.5), rtol=1e-13)
 
 
 def test_fusion_waits_for_what_it_reads() -> None:
     """A reduction of a nest feeds the same space: two passes, in order, whichever way the graph is written."""
+
     def function(x: Any) -> list[Any]:
         centred = x - ng.sum(x) / x.shape[0]
         scaled = centred / ng.max(ng.abs(centred))
@@ -218,6 +228,7 @@ def test_nests_are_cut_where_they_grow_too_large() -> None:
 # -- memory
 def chain(length: int) -> Case:
     """Ops that cannot be fused with one another: cumulative sums."""
+
     def function(x: Any) -> Any:
         for k in range(length):
             x = ng.cumsum(x, axis=0) if k % 2 else ng.flip(ng.cumsum(x, axis=0), 0)

@@ -1,4 +1,4 @@
-"""Compiled loop nests of every pattern against the interpreter: elementwise, views, reductions, regions, several outputs."""
+"""Compiled loop nests of every pattern against the interpreter: elementwise, views, reductions, regions, and mixes."""
 
 from __future__ import annotations
 
@@ -26,16 +26,21 @@ def named(rank: int) -> tuple[str, ...]:
 # -- elementwise
 @pytest.mark.parametrize("shape", SHAPES)
 def test_elementwise_nests_of_every_rank(shape: tuple[int, ...]) -> None:
-    case = Case(lambda x, y: [x * y - x, ng.maximum(x, -y), ng.where(x < y, x, 2.0 * y)],
-                (np.float64, named(len(shape))), (np.float64, named(len(shape))))
+    case = Case(
+        lambda x, y: [x * y - x, ng.maximum(x, -y), ng.where(x < y, x, 2.0 * y)],
+        (np.float64, named(len(shape))),
+        (np.float64, named(len(shape))),
+    )
     case.check(exact(np.float64, shape), exact(np.float64, shape, 1))
 
 
 @pytest.mark.parametrize("left", [(), (1,), (5,), (1, 5), (4, 1), (3, 1, 5), (3, 4, 1), (2, 1, 1, 5), (2, 3, 4, 5)])
 def test_broadcast_operands(left: tuple[int, ...]) -> None:
     sizes = {5: "c", 4: "b", 3: "a", 2: "z", 1: 1}
-    case = Case(lambda x, y, z: [x + y, z - x, (x + y) * z],
-                *((np.float64, tuple(sizes[n] for n in shape)) for shape in (left, (3, 4, 5), (4, 1))))
+    case = Case(
+        lambda x, y, z: [x + y, z - x, (x + y) * z],
+        *((np.float64, tuple(sizes[n] for n in shape)) for shape in (left, (3, 4, 5), (4, 1))),
+    )
     case.check(exact(np.float64, left), exact(np.float64, (3, 4, 5)), exact(np.float64, (4, 1)))
     if 5 in left:
         others = {5: 7, 4: 2, 3: 6, 2: 1, 1: 1}
@@ -45,9 +50,25 @@ def test_broadcast_operands(left: tuple[int, ...]) -> None:
 def test_special_values_go_through_unharmed() -> None:
     values = np.array([np.nan, np.inf, -np.inf, 0.0, -0.0, 5e-324, 1.7976931348623157e308, -1.0, 1.0])
     x, y = (np.ascontiguousarray(g) for g in np.meshgrid(values, values))
-    case = Case(lambda a, b: [a + b, a * b, a / b, 0.0 * a, a - a, -a, a * 1.0, a + 0.0, ng.maximum(a, b), ng.sqrt(a),
-                              ng.where(a == b, a, b), ng.abs(b), ng.exp(a - b)],
-                (np.float64, ("n", "n")), (np.float64, ("n", "n")))
+    case = Case(
+        lambda a, b: [
+            a + b,
+            a * b,
+            a / b,
+            0.0 * a,
+            a - a,
+            -a,
+            a * 1.0,
+            a + 0.0,
+            ng.maximum(a, b),
+            ng.sqrt(a),
+            ng.where(a == b, a, b),
+            ng.abs(b),
+            ng.exp(a - b),
+        ],
+        (np.float64, ("n", "n")),
+        (np.float64, ("n", "n")),
+    )
     got = case.check(x, y, ulps=2)
     for k, (mine, theirs) in enumerate(zip(got, case.interpreted(x, y))):
         same = np.signbit(mine) == np.signbit(theirs)
@@ -77,9 +98,18 @@ VIEWS = {
 @pytest.mark.parametrize("name", VIEWS)
 def test_views_are_read_in_place_and_copied_out(name: str) -> None:
     view = VIEWS[name]
-    case = Case(lambda x: [view(x), view(x) * 2.0, view(x + 1.0), ng.sum(view(x)), ng.max(view(x), axis=-1),
-                           ng.sum(view(x), axis=0), view(x)],
-                (np.float64, named(3)))
+    case = Case(
+        lambda x: [
+            view(x),
+            view(x) * 2.0,
+            view(x + 1.0),
+            ng.sum(view(x)),
+            ng.max(view(x), axis=-1),
+            ng.sum(view(x), axis=0),
+            view(x),
+        ],
+        (np.float64, named(3)),
+    )
     for shape in [(5, 6, 7), (4, 4, 4), (9, 3, 600)]:
         array = exact(np.float64, shape)
         got = case.check(array)
@@ -95,7 +125,9 @@ AXES = [(0,), (1,), (2,), (0, 1), (1, 2), (0, 2), (0, 1, 2)]
 def test_reductions_of_every_dtype_over_all_axes(dtype: np.dtype[Any]) -> None:
     names = ("any", "all", "max", "min") if dtype.kind == "b" else ("sum", "max", "min")
     case = Case(lambda x: [apply(name, x, axes=axes) for name in names for axes in AXES], (dtype, named(3)))
-    products = None if dtype.kind == "b" else Case(lambda x: [apply("prod", x, axes=axes) for axes in AXES], (dtype, named(3)))
+    products = (
+        None if dtype.kind == "b" else Case(lambda x: [apply("prod", x, axes=axes) for axes in AXES], (dtype, named(3)))
+    )
     for shape in [(3, 4, 5), (1, 1, 1), (2, 1, 513), (1, 9000, 2), (3, 2, 1)]:
         case.check(exact(dtype, shape))
         if products is not None:
@@ -111,15 +143,27 @@ def test_axes_that_are_not_neighbours(axes: tuple[int, ...]) -> None:
 
 @pytest.mark.parametrize("length", LENGTHS)
 def test_full_reductions_around_the_length_of_a_chunk(length: int) -> None:
-    case = Case(lambda x, y: [ng.sum(x), ng.sum(x * y), ng.min(ng.concat([x, [9.0]])), ng.any(x > 2.5), ng.prod(y), ng.sum(x[::2])],
-                (np.float64, ("n",)), (np.float64, ("n",)))
+    case = Case(
+        lambda x, y: [
+            ng.sum(x),
+            ng.sum(x * y),
+            ng.min(ng.concat([x, [9.0]])),
+            ng.any(x > 2.5),
+            ng.prod(y),
+            ng.sum(x[::2]),
+        ],
+        (np.float64, ("n",)),
+        (np.float64, ("n",)),
+    )
     case.check(exact(np.float64, (length,)), units(np.float64, (length,)))
 
 
 @pytest.mark.parametrize("width", WIDTHS)
 def test_column_reductions_around_the_width_of_a_block(width: int) -> None:
-    case = Case(lambda x: [ng.sum(x, axis=0), ng.sum(2.0 * x, axis=0) - 1.0, ng.sum(x, axis=(0, 1)), ng.sum(x, axis=1)],
-                (np.float64, named(3)))
+    case = Case(
+        lambda x: [ng.sum(x, axis=0), ng.sum(2.0 * x, axis=0) - 1.0, ng.sum(x, axis=(0, 1)), ng.sum(x, axis=1)],
+        (np.float64, named(3)),
+    )
     for rows in (0, 1, 5):
         case.check(exact(np.float64, (rows, 3, width)))
 
@@ -131,8 +175,10 @@ def test_float16_columns_add_up_as_the_interpreter_says() -> None:
 
 
 def test_nan_wins_and_signed_zeros_stay_in_extrema() -> None:
-    case = Case(lambda x: [apply(op, x, axes=axes) for op in ("max", "min") for axes in ((0,), (1,), (0, 1))],
-                (np.float64, named(2)))
+    case = Case(
+        lambda x: [apply(op, x, axes=axes) for op in ("max", "min") for axes in ((0,), (1,), (0, 1))],
+        (np.float64, named(2)),
+    )
     x = np.array([[1.0, np.nan, -np.inf, 3.0], [np.inf, 2.0, -np.inf, -3.0]])
     case.check(x)
     case.check(x[:, 2:].copy())
@@ -145,7 +191,9 @@ def test_nan_wins_and_signed_zeros_stay_in_extrema() -> None:
 @pytest.mark.parametrize(("shape", "axes", "fails"), [
     ((0,), (0,), True), ((3, 0), (1,), True), ((0, 3), (1,), False), ((0, 3), (0,), True), ((0, 0), (1,), True),
 ])  # fmt: skip
-def test_extrema_of_nothing_raise_as_in_numpy(name: str, shape: tuple[int, ...], axes: tuple[int, ...], fails: bool) -> None:
+def test_extrema_of_nothing_raise_as_in_numpy(
+    name: str, shape: tuple[int, ...], axes: tuple[int, ...], fails: bool
+) -> None:
     function = getattr(ng, name)
     case = Case(lambda x: function(x, axis=axes[0]), (np.float64, named(len(shape))))
     array = np.zeros(shape)
@@ -228,8 +276,11 @@ def test_concat_stack_and_pads_write_strided_regions() -> None:
 
 
 def test_pieces_of_different_and_of_no_size_are_joined() -> None:
-    case = Case(lambda x, y: [ng.concat([x, y]), ng.concat([y, x, y]), ng.sum(ng.concat([x, y]))],
-                (np.int32, ("n", 2)), (np.int32, ("m", 2)))
+    case = Case(
+        lambda x, y: [ng.concat([x, y]), ng.concat([y, x, y]), ng.sum(ng.concat([x, y]))],
+        (np.int32, ("n", 2)),
+        (np.int32, ("m", 2)),
+    )
     for n, m in [(3, 4), (0, 2), (2, 0), (0, 0), (1, 700)]:
         case.check(exact(np.int32, (n, 2)), exact(np.int32, (m, 2)))
 

@@ -1,4 +1,4 @@
-"""Random graphs of elementwise ops, views, reductions, regions and library ops: compiled as interpreted, for several sizes."""
+"""Random graphs of elementwise ops, views, reductions, regions and library ops, compiled, for several sizes."""
 
 from __future__ import annotations
 
@@ -23,8 +23,9 @@ class Grower:
 
     def __init__(self, seed: int) -> None:
         self.rng = np.random.default_rng(seed)
-        self.inputs = [placeholder(np.float64, self.shape(int(self.rng.integers(0, 4))))
-                       for _ in range(self.rng.integers(1, 4))]
+        self.inputs = [
+            placeholder(np.float64, self.shape(int(self.rng.integers(0, 4)))) for _ in range(self.rng.integers(1, 4))
+        ]
         self.pool: list[Tensor] = list(self.inputs)
 
     def shape(self, rank: int) -> tuple[Any, ...]:
@@ -47,7 +48,8 @@ class Grower:
             if str(d) != str(e) and str(d) != "1" and str(e) != "1":
                 return None
         operation: Callable[..., Any] = self.one(
-            lambda p, q: p + q, lambda p, q: p - q, ng.maximum, ng.minimum, lambda p, q: ng.where(p < q, p, q + 1.0))
+            lambda p, q: p + q, lambda p, q: p - q, ng.maximum, ng.minimum, lambda p, q: ng.where(p < q, p, q + 1.0)
+        )
         return operation(x, y)  # type: ignore[no-any-return]
 
     def change(self, x: Tensor) -> Tensor:
@@ -89,8 +91,23 @@ class Grower:
         return ng.cumsum(x, axis=self.axis(x)) if x.ndim else None
 
     def grow(self, steps: int) -> None:
-        kinds = [self.combine] * 6 + [self.change] * 3 + [self.reduce] * 4 + [self.transpose, self.slice, self.slice,
-                 self.expand, self.flatten, self.repeat, self.join, self.stack, self.differentiate, self.accumulate]
+        kinds = (
+            [self.combine] * 6
+            + [self.change] * 3
+            + [self.reduce] * 4
+            + [
+                self.transpose,
+                self.slice,
+                self.slice,
+                self.expand,
+                self.flatten,
+                self.repeat,
+                self.join,
+                self.stack,
+                self.differentiate,
+                self.accumulate,
+            ]
+        )
         for _ in range(steps):
             try:
                 made = self.one(*kinds)(self.pick())
@@ -111,8 +128,10 @@ def test_random_graphs_run_as_interpreted(seed: int) -> None:
     compiled = build.counters.compiled
     compared = 0
     for sizes in SIZES:
-        arrays = [grower.rng.integers(-3, 4, [d if isinstance(d, int) else sizes[str(d)] for d in x.shape]).astype(float)
-                  for x in grower.inputs]
+        arrays = [
+            grower.rng.integers(-3, 4, [d if isinstance(d, int) else sizes[str(d)] for d in x.shape]).astype(float)
+            for x in grower.inputs
+        ]
         try:
             wanted = ng.run(outputs, dict(zip(grower.inputs, arrays)))
         except ValueError:  # the largest of an empty slice, or sizes that meet and differ

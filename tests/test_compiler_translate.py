@@ -1,4 +1,4 @@
-"""The direct front end: every formula and nest goes through it, means what Numba makes of the same text, and knows its limits."""
+"""The direct front end: formulas and nests go through it, mean what Numba makes of them, and it knows its limits."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from numgrad_kernels.settings import settings
 from numgrad_kernels.translate import translate
 from tests.compiler_cases import Case as GraphCase
 from tests.compiler_cases import exact
-from tests.scalar_samples import ATTRIBUTES, Case, all_cases, cpu_source, operands, output_dtype, run
+from tests.scalar_samples import ATTRIBUTES, all_cases, cpu_source, operands, output_dtype, run
 
 HEAD = "def kernel(args, lo, hi):\n"
 
@@ -104,8 +104,15 @@ def test_both_front_ends_agree_on_nests(dtype: str, front_end: None) -> None:
 # -- the language
 def integers_by(text: str, a: Any, b: Any) -> Any:
     """A translated integer expression of ``a`` and ``b``, for every pair."""
-    source = kernel("x = as_i64(args[0])", "y = as_i64(args[1])", "z = as_i64(args[2])",
-                    "for i in range(lo, hi):", "    a = x[i]", "    b = y[i]", f"    z[i] = {text}")
+    source = kernel(
+        "x = as_i64(args[0])",
+        "y = as_i64(args[1])",
+        "z = as_i64(args[2])",
+        "for i in range(lo, hi):",
+        "    a = x[i]",
+        "    b = y[i]",
+        f"    z[i] = {text}",
+    )
     assert translate(source, "k") is not None, text
     out = np.zeros_like(a)
     run(source, [a, b, out], len(a))
@@ -147,10 +154,18 @@ def test_integer_expressions_mean_what_they_mean_in_python(text: str) -> None:
 
 
 def test_loops_nest_run_no_time_and_reuse_their_counters() -> None:
-    source = kernel("total = 0", "x = as_i64(args[0])",
-                    "for i in range(lo, hi):", "    for j in range(i, 4):", "        total = total + 10 * i + j",
-                    "for i in range(hi, lo):", "    total = total + 1000",
-                    "for j in range(lo, 2):", "    total = total + 100 * j", "x[0] = total")
+    source = kernel(
+        "total = 0",
+        "x = as_i64(args[0])",
+        "for i in range(lo, hi):",
+        "    for j in range(i, 4):",
+        "        total = total + 10 * i + j",
+        "for i in range(hi, lo):",
+        "    total = total + 1000",
+        "for j in range(lo, 2):",
+        "    total = total + 100 * j",
+        "x[0] = total",
+    )
     assert translate(source, "k") is not None
     for size in (0, 1, 3):
         out = np.zeros(1, np.int64)
@@ -158,14 +173,17 @@ def test_loops_nest_run_no_time_and_reuse_their_counters() -> None:
         assert out[0] == sum(10 * i + j for i in range(size) for j in range(i, 4)) + 100
 
 
-@pytest.mark.parametrize("line", [
-    "x[1.5] = 1.0", "x[0] = x[1] << x[2]", "x[0] = ~x[1]", "x[0] = x[0] + 1", "x[0] = min(x[1], x[2])", "x[0] = load_f16(x, 0)",
-    "x[0] = math.no_such_number", "x[0] = select(lo < hi)", "lo[0] = 1", "x[0] = x[1] ** x[2]", "x[0] = 'a'", "x[0] += 1.0",
-    "x[0] = x", "x = x + x", "a, b = lo, hi", "lo = lo + 1", "args[0] = 99999999999999999999999", "args[0] = lo / hi",
-    "x[0] = vm_exp(x[0], x[1])", "x[0] = vm_no_such_function(x[0])", "x[0] = 1.0 if lo < hi else 2.0", "print(lo)", "return",
-    "args[0] = 1 < lo < hi", "args[0] = u64(1) + i64(1)", "x[0] = sum_add(x[0], f32(1.0))", "args[0] = float_bits(i8(1))",
-    "args[0] = lo or hi", "x[0] = as_b1(args[1])[0]", "store_b1(x, 0, lo < hi)",
-])  # fmt: skip
+OUTSIDE = """
+x[1.5] = 1.0; x[0] = x[1] << x[2]; x[0] = ~x[1]; x[0] = x[0] + 1; x[0] = min(x[1], x[2]); x[0] = load_f16(x, 0)
+x[0] = math.no_such_number; x[0] = select(lo < hi); lo[0] = 1; x[0] = x[1] ** x[2]; x[0] = 'a'; x[0] += 1.0
+x[0] = x; x = x + x; a, b = lo, hi; lo = lo + 1; args[0] = 99999999999999999999999; args[0] = lo / hi
+x[0] = vm_exp(x[0], x[1]); x[0] = vm_no_such_function(x[0]); x[0] = 1.0 if lo < hi else 2.0; print(lo); return
+args[0] = 1 < lo < hi; args[0] = u64(1) + i64(1); x[0] = sum_add(x[0], f32(1.0)); args[0] = float_bits(i8(1))
+args[0] = lo or hi; x[0] = as_b1(args[1])[0]; store_b1(x, 0, lo < hi)
+"""
+
+
+@pytest.mark.parametrize("line", OUTSIDE.strip().replace("\n", "; ").split("; "))
 def test_texts_outside_the_language_are_left_to_numba(line: str) -> None:
     assert translate(kernel("x = as_f64(args[0])", line), "k") is None
 
@@ -186,7 +204,9 @@ def test_forms_outside_the_language_are_left_to_numba(text: str) -> None:
 
 
 def test_what_is_left_to_numba_still_runs(front_end: None) -> None:
-    source = kernel("x = as_f64(args[0])", "i = lo", "while i < hi:", "    x[i] = 2.0 if i % 2 == 0 else 3.0 * i", "    i += 1")
+    source = kernel(
+        "x = as_f64(args[0])", "i = lo", "while i < hi:", "    x[i] = 2.0 if i % 2 == 0 else 3.0 * i", "    i += 1"
+    )
     assert translate(source, "k") is None
     out = np.zeros(5)
     run(source, [out], 5)

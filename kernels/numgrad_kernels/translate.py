@@ -1,8 +1,9 @@
 """Generated kernels straight to LLVM IR: a small front end for the few forms of Python that the kernel printer writes.
 
-The printed text stays the definition: Numba compiles the same text to the same results, and tests hold the two equal. But
-Numba's type inference costs some 80 ms a kernel and half a second before the first one; this costs a few milliseconds and
-does not import Numba. A text that uses anything else is not translated (`translate` returns None), and Numba takes it.
+The printed text stays the definition: Numba compiles the same text to the same results, and tests hold the two equal.
+But Numba's type inference costs some 80 ms a kernel and half a second before the first one; this costs a few
+milliseconds and does not import Numba. A text that uses anything else is not translated (`translate` returns None), and
+Numba takes it.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ def translate(source: str, symbol: str) -> str | None:
     Examples
     --------
     >>> from numgrad_kernels.translate import translate
-    >>> text = "def kernel(args, lo, hi):\\n    p0 = as_f64(args[0])\\n    for i0 in range(lo, hi):\\n        p0[i0] = p0[i0] * 2.0\\n"
+    >>> text = "def kernel(args, lo, hi):\\n    p = as_f64(args[0])\\n    p[lo] = p[hi] * 2.0\\n"
     >>> "fmul double" in translate(text, "k")
     True
     >>> translate("def kernel(args, lo, hi):\\n    print(lo)\\n", "k") is None
@@ -110,8 +111,14 @@ class _Translator(Values):
 
     def loop(self, statement: ast.For) -> None:
         call = statement.iter
-        if not (isinstance(statement.target, ast.Name) and isinstance(call, ast.Call) and not statement.orelse
-                and isinstance(call.func, ast.Name) and call.func.id == "range" and len(call.args) == 2):
+        if not (
+            isinstance(statement.target, ast.Name)
+            and isinstance(call, ast.Call)
+            and not statement.orelse
+            and isinstance(call.func, ast.Name)
+            and call.func.id == "range"
+            and len(call.args) == 2
+        ):
             raise Untranslated
         builder = self.builder
         low, high = (self.as_index(self.expression(a)) for a in call.args)
@@ -163,7 +170,9 @@ class _Translator(Values):
         place = self.place(pointer, index)
         if kind in PARTS:
             zero, one = (self.ir.IntType(32)(i) for i in (0, 1))
-            return Typed(kind, (builder.load(builder.gep(place, [zero, zero])), builder.load(builder.gep(place, [zero, one]))))
+            return Typed(
+                kind, (builder.load(builder.gep(place, [zero, zero])), builder.load(builder.gep(place, [zero, one])))
+            )
         loaded = builder.load(place)
         if kind == "b1":
             return Typed("b1", builder.icmp_unsigned("!=", loaded, self.ir.IntType(8)(0)))
@@ -226,7 +235,11 @@ class _Translator(Values):
         return Typed(PARTS[value.kind], value.value[node.attr == "imag"])
 
     def unary(self, node: ast.UnaryOp) -> Typed:
-        if isinstance(node.op, ast.USub) and isinstance(node.operand, ast.Constant) and not isinstance(node.operand.value, bool):
+        if (
+            isinstance(node.op, ast.USub)
+            and isinstance(node.operand, ast.Constant)
+            and not isinstance(node.operand.value, bool)
+        ):
             value = node.operand.value
             return self.constant(-value if isinstance(value, (int, float)) else None)
         value = self.expression(node.operand)
@@ -257,8 +270,13 @@ class _Translator(Values):
             return self.extremum(name, *args)
         if name in ("float_bits", "bits_float"):
             return self.recast_bits(args[0])
-        methods = {"min": self.smaller, "select": self.select, "complex": self.complex, "int_power": self.int_power,
-                   "round_f16": self.rounded_to_f16}
+        methods = {
+            "min": self.smaller,
+            "select": self.select,
+            "complex": self.complex,
+            "int_power": self.int_power,
+            "round_f16": self.rounded_to_f16,
+        }
         return methods[name](*args)
 
 

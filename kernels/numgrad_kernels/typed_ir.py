@@ -39,7 +39,8 @@ class Typed:
 class Values:
     """Writes the instructions that compute values.
 
-    Kinds that do not meet (a float and an integer, integers of either sign) are `Untranslated`: Numba has rules for them.
+    Kinds that do not meet (a float and an integer, integers of either sign) are `Untranslated`: Numba has rules for
+    them.
     """
 
     builder: Any
@@ -246,7 +247,9 @@ class Values:
         a, b = self.matched(a, b)
         builder = self.builder
         if a.kind[0] == "f":
-            return Typed(a.kind, self.intrinsic("llvm.maximum" if name == "nan_max" else "llvm.minimum", a.value, b.value))
+            return Typed(
+                a.kind, self.intrinsic("llvm.maximum" if name == "nan_max" else "llvm.minimum", a.value, b.value)
+            )
         if a.kind == "b1":
             return Typed("b1", (builder.or_ if name == "nan_max" else builder.and_)(a.value, b.value))
         if a.kind in PARTS:
