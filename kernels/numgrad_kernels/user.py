@@ -86,7 +86,7 @@ def source(inputs: Sequence[tuple[str, int]], outputs: Sequence[tuple[str, int]]
 def _compiled(function: Callable[..., Any], inputs: Sequence[tuple[str, int]], outputs: Sequence[tuple[str, int]],
               integers: Sequence[str], constants: Mapping[str, Any]) -> tuple[BuiltKernel, Any]:
     import numba
-    from numba import types
+    from numba import carray, types  # type: ignore[attr-defined]
     from numba.core.errors import NumbaError
 
     from numgrad_kernels.prelude import pointer_maker
@@ -94,7 +94,7 @@ def _compiled(function: Callable[..., Any], inputs: Sequence[tuple[str, int]], o
     title = getattr(function, "__qualname__", None) or repr(function)
     started = time.perf_counter()
     user = function if hasattr(function, "py_func") else numba.njit(function)
-    names: dict[str, Any] = {"user": user, "carray": numba.carray}
+    names: dict[str, Any] = {"user": user, "carray": carray}
     names |= {f"constant_{name}": value for name, value in constants.items()}
     for dtype in {"int64", *(dtype for dtype, _ in (*inputs, *outputs))}:
         element = types.boolean if dtype == "bool" else getattr(types, dtype)
@@ -106,6 +106,8 @@ def _compiled(function: Callable[..., Any], inputs: Sequence[tuple[str, int]], o
     except NumbaError as error:
         listed = ", ".join(f"{dtype} with {rank} axes" for dtype, rank in (*inputs, *outputs))
         raise KernelBuildError(f"{title} does not compile for arrays of {listed}: {error}") from error
+    address = native.address
+    assert address is not None
     symbol = f"ng_user_{title.rpartition('.')[2]}"
-    kernel = BuiltKernel(symbol, symbol, native.address, text, time.perf_counter() - started, "compiled")
+    kernel = BuiltKernel(symbol, symbol, address, text, time.perf_counter() - started, "compiled")
     return kernel, native

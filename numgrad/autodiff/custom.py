@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from numgrad.autodiff.batching import RULES, batched, spread
 from numgrad.autodiff.decorated import Decorated, Reads, name_of, passed_on, taken_apart, within
 from numgrad.autodiff.rules import require_shape
 from numgrad.autodiff.slices import IndexedSlices, dense
@@ -18,7 +19,7 @@ from numgrad.graph.variable import Variable
 from numgrad.graph.walk import ancestors
 from numgrad.nest import Structure, arrange, flatten, unflatten
 from numgrad.ops.kinds import as_node, cast_to, define
-from numgrad.types import is_trainable
+from numgrad.types import Dim, Spec, is_trainable
 
 __all__ = ["custom_gradient", "grad_pass_through"]
 
@@ -166,6 +167,41 @@ define("custom_gradient", "general", lambda specs, attrs: tuple(specs[:attrs["co
        lambda *arrays, count, rule: tuple(arrays[:count]), vjp=_custom_vjp,
        decompose=lambda *tensors, count, rule: tensors[:count],
        doc="The first of its inputs, with a gradient of the user's for the others.")
+
+
+class _BatchedRule:
+    """The rule for a batch of calls: the user's gradient for one element, batched."""
+
+    def __init__(self, rule: Any, size: Dim) -> None:
+        self.rule, self.size, self.name, self.where = rule, size, rule.name, rule.where
+        self.given: tuple[Tensor, ...] = ()
+
+    def pull(self, cotangents: Sequence[Tensor | None], inputs: Sequence[Tensor]) -> list[Any]:
+        known = dict(zip(self.rule.given, self.given, strict=True))
+        each: list[Tensor | None] = []
+        for cotangent in cotangents:
+            one = None
+            if cotangent is not None:
+                one = apply("cotangent_seed", spec=Spec(cotangent.dtype, tuple(cotangent.spec.shape[1:])))
+                known[one] = cotangent
+            each.append(one)
+        found = [None if g is None else dense(g) for g in self.rule.pull(each, self.rule.given[-len(inputs):])]
+        nodes = iter(batched([g for g in found if g is not None and g.op is not None], known))
+        all_of = [None if g is None or g.op is None else next(nodes) for g in found]
+        return [None if g is None else b if b is not None else spread(g, self.size)
+                for g, b in zip(found, all_of, strict=True)]
+
+
+def _batch(op: Operation, inputs: list[Tensor], flags: list[bool], size: Dim) -> Any:
+    given = [x if flag else spread(x, size) for x, flag in zip(inputs, flags, strict=True)]
+    rule = _BatchedRule(op.attrs["rule"], size)
+    made = apply_all("custom_gradient", *given, count=op.attrs["count"], rule=rule)
+    assert made[0].op is not None
+    rule.given = made[0].op.inputs
+    return made
+
+
+RULES["custom_gradient"] = _batch
 
 
 def _call_custom(function: Callable[..., Any], args: tuple[Any, ...], keywords: dict[str, Any]) -> Any:

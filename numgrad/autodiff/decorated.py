@@ -96,10 +96,11 @@ class Decorated:
         return self if instance is None else Decorated(self.__wrapped__.__get__(instance, owner), self._call)
 
     def __reduce__(self) -> Any:
+        name: str = getattr(self, "__qualname__", "")
         found: Any = sys.modules.get(self.__module__)
-        for part in self.__qualname__.split("."):
+        for part in name.split("."):
             found = getattr(found, part, None)
-        return self.__qualname__ if found is self else (Decorated, (self.__wrapped__, self._call))
+        return name if found is self else (Decorated, (self.__wrapped__, self._call))
 
 
 class Reads:
@@ -115,6 +116,9 @@ class Reads:
     def operation(self, record: OpRecord, inputs: tuple[Tensor, ...], outputs: tuple[Tensor, ...],
                   attrs: dict[str, Any]) -> None:
         """Operations are not its concern."""
+
+    def follows(self, tensor: Tensor) -> bool:
+        return False
 
     def in_order(self) -> tuple[tuple[Variable, ...], list[Tensor]]:
         """The variables in the order in which they were made, and their tensors."""

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from numgrad.autodiff.batching import RULES, batched, spread
 from numgrad.errors import DtypeError, GradientError, ShapeError, at, user_line
 from numgrad.graph.core import Operation, Tensor, apply, apply_all, as_tensor
 from numgrad.graph.records import Library
@@ -58,7 +59,20 @@ def _infer(specs: Sequence[Spec], attrs: Mapping[str, Any]) -> tuple[Spec, ...]:
 
 
 def _call_python(*arrays: np.ndarray[Any, Any], function: Callable[..., Any], specs: Any, several: bool,
-                 vjp: Rule | None) -> tuple[np.ndarray[Any, Any], ...]:
+                 vjp: Rule | None, vectorized: bool, rows: int) -> tuple[np.ndarray[Any, Any], ...]:
+    """Call the user's function, once or for each element of the first `rows` axes."""
+    if not rows:
+        return _call_once(arrays, function, specs, several)
+    outputs = tuple([np.empty(tuple(shape), dtype) for dtype, shape in specs])
+    each = [(dtype, tuple(shape)[rows:]) for dtype, shape in specs]
+    for index in np.ndindex(*tuple(specs[0][1])[:rows]):
+        for output, result in zip(outputs, _call_once([a[index] for a in arrays], function, each, several), strict=True):
+            output[index] = result
+    return outputs
+
+
+def _call_once(arrays: Sequence[Any], function: Callable[..., Any], specs: Any,
+               several: bool) -> tuple[np.ndarray[Any, Any], ...]:
     """Call the user's function with arrays that it cannot change, and hold its results against what was promised."""
     result = function(*[_read_only(a) for a in arrays])
     results = list(result) if several else [result]
@@ -88,7 +102,50 @@ define("py_function", "general", _infer, _call_python, vjp=_vjp_in_attributes, h
        doc="A Python function of arrays, called when the program runs.")
 
 
-def py_function(f: Callable[..., Any], inputs: Any, output_specs: Any, vjp: Rule | None = None) -> Any:
+class _BatchedRule:
+    """The derivative rule of a batch of calls: the user's rule on one element, batched."""
+
+    def __init__(self, attrs: Mapping[str, Any]) -> None:
+        self.attrs = attrs
+
+    def __call__(self, op: Operation, *cotangents: Tensor | None) -> list[Any]:
+        size = op.inputs[0].spec.shape[0]
+        each = [_element_of(t) for t in op.inputs]
+        outputs = apply_all("py_function", *each, **self.attrs)
+        pulled = [None if ct is None else _element_of(ct) for ct in cotangents]
+        assert outputs[0].op is not None
+        found = user_vjp(self.attrs["vjp"], outputs[0].op, pulled)
+        known = dict(zip((*each, *outputs), (*op.inputs, *op.outputs), strict=True))
+        known |= {one: ct for one, ct in zip(pulled, cotangents, strict=True) if one is not None and ct is not None}
+        terms = [None if g is None else as_tensor(g) for g in found]
+        return [None if g is None else all_of if all_of is not None else spread(g, size)
+                for g, all_of in zip(terms, _each_batched(terms, known), strict=True)]
+
+
+def _element_of(batch: Tensor) -> Tensor:
+    return apply("cotangent_seed", spec=Spec(batch.dtype, tuple(batch.spec.shape[1:])))
+
+
+def _each_batched(terms: Sequence[Tensor | None], known: dict[Tensor, Tensor]) -> list[Tensor | None]:
+    present = iter(batched([t for t in terms if t is not None and t.op is not None], known))
+    return [None if t is None or t.op is None else next(present) for t in terms]
+
+
+def _batch_of_calls(op: Operation, inputs: list[Tensor], flags: list[bool], size: Dim) -> Any:
+    """One call with a further axis in front where the function takes that, else one step that calls it row by row."""
+    attrs = op.attrs
+    given = [x if flag else spread(x, size) for x, flag in zip(inputs, flags, strict=True)]
+    specs = tuple([(dtype, (size, *shape)) for dtype, shape in attrs["specs"]])
+    rows = attrs["rows"] + (0 if attrs["vectorized"] else 1)
+    rule = None if attrs["vjp"] is None else _BatchedRule(attrs)
+    return apply_all("py_function", *given, **{**attrs, "specs": specs, "rows": rows, "vjp": rule})
+
+
+RULES["py_function"] = _batch_of_calls
+
+
+def py_function(f: Callable[..., Any], inputs: Any, output_specs: Any, vjp: Rule | None = None, *,
+                vectorized: bool = False) -> Any:
     """Call a Python function of NumPy arrays when the program runs.
 
     Parameters
@@ -104,6 +161,9 @@ def py_function(f: Callable[..., Any], inputs: Any, output_specs: Any, vjp: Rule
     vjp : callable, optional
         ``vjp(op, *cotangents)`` returns one tensor or None for each input, from ``op.inputs`` and ``op.outputs``, by
         operations of numgrad or by `py_function` again. Without it derivatives are a LookupError.
+    vectorized : bool
+        Whether `f` takes and returns arrays with further axes in front, so that `vmap` calls it once for a whole
+        batch. Otherwise it is called row by row.
 
     Returns
     -------
@@ -134,7 +194,8 @@ def py_function(f: Callable[..., Any], inputs: Any, output_specs: Any, vjp: Rule
         raise TypeError(f"py_function: got a {type(f).__name__}, wanted a function{at(user_line())}")
     tensors = [as_tensor(v) for v in (inputs if isinstance(inputs, (list, tuple)) else [inputs])]
     specs, several = _specs(output_specs, tensors, "py_function")
-    made = apply_all("py_function", *tensors, function=f, specs=specs, several=several, vjp=vjp)
+    made = apply_all("py_function", *tensors, function=f, specs=specs, several=several, vjp=vjp,
+                     vectorized=bool(vectorized), rows=0)
     return list(made) if several else made[0]
 
 

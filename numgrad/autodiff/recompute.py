@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from numgrad.autodiff.batching import RULES, spread
 from numgrad.autodiff.decorated import Call, Decorated, Reads, passed_on, taken_apart, within
 from numgrad.autodiff.forward import pushforward
 from numgrad.autodiff.recording import gradients_through
@@ -15,7 +16,7 @@ from numgrad.graph.scopes import heard_by
 from numgrad.graph.variable import Variable
 from numgrad.nest import flatten, unflatten
 from numgrad.ops.kinds import as_node, define, infer_same
-from numgrad.types import is_trainable
+from numgrad.types import Dim, is_trainable
 
 __all__ = ["recompute_grad"]
 
@@ -62,6 +63,16 @@ define("recompute_grad", "general", lambda specs, attrs: tuple(specs[:attrs["cou
        lambda *arrays, count, rule: tuple(arrays[:count]), vjp=_recompute_vjp, jvp=_recompute_jvp,
        decompose=lambda *tensors, count, rule: tensors[:count],
        doc="The first of its inputs, whose derivative computes them again from the others.")
+
+
+def _batch(op: Operation, inputs: list[Tensor], flags: list[bool], size: Dim) -> list[Tensor]:
+    """The batched outputs: their derivative goes through what computed them, and nothing is run again."""
+    count = op.attrs["count"]
+    return [x if flag else spread(x, size) for x, flag in zip(inputs[:count], flags[:count], strict=True)]
+
+
+RULES["recompute_grad"] = _batch
+RULES["recompute_point"] = lambda op, inputs, flags, size: apply("recompute_point", inputs[0])
 
 
 def _call_recompute(function: Callable[..., Any], args: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
