@@ -15,7 +15,7 @@ from numgrad.ops.ranges import linspace
 from numgrad.ops.reduction import max as maximum
 from numgrad.ops.reduction import min as minimum
 from numgrad.ops.shaping import broadcast_to
-from numgrad.ops.sizes import at_least
+from numgrad.ops.sizes import at_least, smaller
 from numgrad.ops.slicing import narrow
 from numgrad.ops.sorting import median
 from numgrad.ops.statistics import mean
@@ -233,7 +233,7 @@ def _stat_length(value: Any, size: Dim) -> Dim:
     length = value if isinstance(value, Size) else int(value)
     if isinstance(length, int) and length < 1:
         raise ShapeError(f"pad: stat_length holds {length}, wanted at least 1{at(user_line())}")
-    return length if at_least(size, length) else size
+    return smaller(length, size)
 
 
 def _periodic(tensor: Tensor, axis: int, before: Dim, after: Dim, mode: str, reflect_type: str) -> list[Tensor]:
