@@ -112,6 +112,10 @@ class ForwardAccumulator:
         if variable in self._variables and self._get(handle) is None:
             self._set(handle, self._variables[variable])
 
+    def follows(self, tensor: Tensor) -> bool:
+        """Whether a tensor has a tangent."""
+        return id(tensor) in self._tangents
+
     def operation(self, record: OpRecord, inputs: tuple[Tensor, ...], outputs: tuple[Tensor, ...],
                   attrs: dict[str, Any]) -> None:
         """Called for every operation of the thread while the accumulator is active."""

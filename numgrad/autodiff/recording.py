@@ -65,6 +65,10 @@ class Recording:
     def read(self, variable: Any, handle: Tensor) -> None:
         """Reads are operations on the variable's handle, and handles are watched like any tensor."""
 
+    def follows(self, tensor: Tensor) -> bool:
+        """Whether operations on a tensor are kept."""
+        return tensor in self.tracked
+
     def operation(self, record: OpRecord, inputs: tuple[Tensor, ...], outputs: tuple[Tensor, ...],
                   attrs: dict[str, Any]) -> None:
         """Keep the operation if it depends on what is watched."""

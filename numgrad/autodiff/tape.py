@@ -99,6 +99,10 @@ class GradientTape:
         if not self._paused and (variable in self._variables or (self._watches_reads and variable.trainable)):
             self._watch_variable(variable, handle)
 
+    def follows(self, tensor: Tensor) -> bool:
+        """Whether operations on a tensor are recorded."""
+        return not self._paused and self._recording is not None and self._recording.follows(tensor)
+
     def _watch_variable(self, variable: Variable, handle: Tensor) -> None:
         assert self._recording is not None
         self._variables[variable] = None

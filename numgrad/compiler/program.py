@@ -118,6 +118,8 @@ class Program:
                 for dim in value.shape:
                     if isinstance(dim, Size) and lone_symbol(dim) is None:
                         computed.setdefault(dim_key(dim), (dim, launch.where))
+        for launch in self.launches:  # not those in branches, which may be there to avoid the question
+            for value in launch.writes:
                 node = value.node
                 if node.record.name in ("max", "min", "argmax", "argmin"):
                     axes = node.attrs.get("axes") or (node.attrs["axis"],)
@@ -236,11 +238,12 @@ class Program:
 
     def failure(self, context: Context) -> Exception:
         """The error of the library kernel at which the last run in `context` ended."""
-        launch = self.launches[context.block.steps_done - (len(context.program) - len(self.launches))]
-        node = launch.node
-        assert node is not None and node.record.library is not None
-        library = node.record.library
-        return (library.raises or np.linalg.LinAlgError)(f"{node.record.name}: {library.error}{at(launch.where)}")
+        step = self.launches[context.block.steps_done - (len(context.program) - len(self.launches))]
+        # A loop or branch tells only that one of its steps failed: name each that can.
+        found = [x for x in (step, *(x for code in step.bodies for x in code.all_launches()))
+                 if x.node is not None and x.node.record.library is not None and x.node.record.library.status]
+        errors = dict.fromkeys(f"{x.node.record.name}: {x.node.record.library.error}{at(x.where)}" for x in found)
+        return (found[0].node.record.library.raises or np.linalg.LinAlgError)("; or ".join(errors))
 
     def bind(self, *arrays: np.ndarray[Any, Any]) -> Bound:
         """Fix the arrays: calls then only run the program, on whatever the arrays hold at that moment."""
@@ -354,7 +357,7 @@ def compile_program(inputs: Sequence[Tensor], outputs: Sequence[Tensor], target:
         raise ValueError(f"compile: unknown target {target!r}, wanted 'cpu' or 'cuda'{at(user_line())}")
     graph = next((t.graph for t in (*inputs, *outputs) if t.graph is not None), None) or Graph()
     for tensor in inputs:
-        if tensor.op is None or tensor.op.type != "placeholder":
+        if tensor.op is None or tensor.op.type not in ("placeholder", "variable"):
             raise GraphError(f"compile: inputs must be placeholders, got {tensor!r}{at(user_line())}")
     with graph.lock, heard_by(()):  # what is lowered is no operation of the user's
         if has_host_steps(outputs):

@@ -64,6 +64,9 @@ class Recorder(Protocol):
     def read(self, variable: Any, handle: Tensor) -> None:
         """A variable is about to be read; `handle` stands for it, eagerly or in the current graph."""
 
+    def follows(self, tensor: Tensor) -> bool:
+        """Whether operations on this tensor matter."""
+
 
 state = _State()
 

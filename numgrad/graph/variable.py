@@ -14,7 +14,7 @@ from numgrad.graph.core import Graph, Operation, Tensor, apply, as_tensor, curre
 from numgrad.graph.records import OPS, OpRecord, register
 from numgrad.types import Spec, as_dtype, same_shape, show_shape
 
-__all__ = ["Variable", "variables_of"]
+__all__ = ["Variable", "root_of", "variables_of"]
 
 _numbers = itertools.count()
 _OWN_REFERENCES = 3  # to an array that only its variable holds: the handle, a local name, the argument of getrefcount
@@ -84,7 +84,7 @@ class Variable:
     @property
     def size(self) -> int:
         """The number of elements."""
-        return self._array.size
+        return self.array.size
 
     @property
     def spec(self) -> Spec:
@@ -92,7 +92,8 @@ class Variable:
         return Spec(self.dtype, self.shape)
 
     @property
-    def _array(self) -> np.ndarray[Any, Any]:
+    def array(self) -> np.ndarray[Any, Any]:
+        """The current value's memory, which is read-only."""
         assert self.handle._value is not None
         return self.handle._value
 
@@ -114,7 +115,7 @@ class Variable:
         graph = current_graph()
         if graph is None:
             if not state.recorders:
-                return Tensor(self.dtype, self.shape, None, 0, self._array)
+                return Tensor(self.dtype, self.shape, None, 0, self.array)
             self._announce(self.handle)
             return apply("read_variable", self.handle)
         handle = self.handle_in(graph)
@@ -145,10 +146,10 @@ class Variable:
 
     def numpy(self) -> np.ndarray[Any, Any]:
         """A copy of the current value."""
-        return self._array.copy()
+        return self.array.copy()
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
-        return self._array.astype(self.dtype if dtype is None else dtype, copy=copy is not False)
+        return self.array.astype(self.dtype if dtype is None else dtype, copy=copy is not False)
 
     def __len__(self) -> int:
         if not self.shape:
@@ -156,16 +157,16 @@ class Variable:
         return self.shape[0]
 
     def __bool__(self) -> bool:
-        return bool(self._array)
+        return bool(self.array)
 
     def __int__(self) -> int:
-        return int(self._array)
+        return int(self.array)
 
     def __float__(self) -> float:
-        return float(self._array)
+        return float(self.array)
 
     def __complex__(self) -> complex:
-        return complex(self._array)
+        return complex(self.array)
 
     # -- assignment
     def assign(self, value: Any) -> Variable:
@@ -205,7 +206,7 @@ class Variable:
         if graph is not None or (isinstance(value, Tensor) and value.op is not None):
             self._assign_in(graph, as_tensor(value))
             return self
-        self._store(np.array(self._fitting(as_tensor(value)).numpy(), order="C"))
+        self.store(np.array(self._fitting(as_tensor(value)).numpy(), order="C"))
         return self
 
     def assign_add(self, delta: Any) -> Variable:
@@ -262,7 +263,7 @@ class Variable:
         graph = current_graph()
         change = self._fitting(as_tensor(delta))
         if graph is None and change.op is None:
-            return self.assign(OPS[op].evaluate(self._array, change.numpy()))
+            return self.assign(OPS[op].evaluate(self.array, change.numpy()))
         return self.assign(apply(op, self.value(), change))
 
     def scatter_add(self, rows: Any, values: Any = None) -> Variable:
@@ -304,16 +305,17 @@ class Variable:
         if current_graph() is not None or change.op is not None or indices.op is not None:
             whole = apply("scatter_add", indices, self._of_kind(change), axis=0, size=self.shape[0])
             return self.assign(apply("add", self.value(), whole))
-        array = self._array
+        array = self.array
         # In place when no tensor that was read, and nobody else, can see the memory.
         if sys.getrefcount(array) > _OWN_REFERENCES:
             array = array.copy()
         array.flags.writeable = True
         np.add.at(array, indices.numpy(), self._of_kind(change).numpy())
-        self._store(array)
+        self.store(array)
         return self
 
-    def _store(self, array: np.ndarray[Any, Any]) -> None:
+    def store(self, array: np.ndarray[Any, Any]) -> None:
+        """Make an array of the right shape and dtype, which nobody else holds, the value."""
         array.flags.writeable = False
         self.handle._value = array
 
@@ -357,7 +359,7 @@ def _infer_last(specs: Sequence[Spec], attrs: Mapping[str, Any]) -> tuple[Spec, 
     return (specs[-1],)
 
 
-register(OpRecord("variable", "constant", lambda specs, attrs: (attrs["variable"].spec,), lambda variable: variable._array,
+register(OpRecord("variable", "constant", lambda specs, attrs: (attrs["variable"].spec,), lambda variable: variable.array,
                   doc="The value that a variable has when the graph runs."))
 register(OpRecord(
     "read_variable", "general", _infer_last, lambda *arrays: arrays[-1],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,6 +12,7 @@ from numgrad.compiler.program import Bound, Program, compile_program
 from numgrad.errors import GraphError, at, user_line
 from numgrad.graph.core import Graph, Tensor
 from numgrad.nest import LEAF, flatten, unflatten
+from numgrad.tracing.stateful import with_variables
 from numgrad.ops.kinds import as_node
 
 __all__ = ["Compiled", "compile"]
@@ -155,4 +157,6 @@ def compile(inputs: Any, outputs: Any, target: str = "cpu") -> Compiled:
     graph = next((t.graph for t in (*given, *leaves) if isinstance(t, Tensor) and t.graph is not None), None)
     if graph is None:
         raise GraphError(f"compile: inputs and outputs must be tensors of a graph{at(user_line())}")
-    return Compiled(compile_program(given, [as_node(graph, leaf) for leaf in leaves], target), structure)
+    program = with_variables(functools.partial(compile_program, target=target), given,
+                             [as_node(graph, leaf) for leaf in leaves], {})
+    return Compiled(program, structure)

@@ -16,6 +16,7 @@ import numpy as np
 from numgrad.errors import GraphError, at, user_line
 from numgrad.graph.core import Graph, Tensor, TracedValueError, as_tensor, state
 from numgrad.nest import Structure, flatten, leaf_paths, unflatten
+from numgrad.tracing.calls import call_inputs, record_call
 from numgrad.tracing.trace import Argument, Static, Variant, call_array, describe, numbers_behind, result_tensors, trace
 from numgrad.types import Size
 
@@ -80,7 +81,7 @@ class Function:
     # -- calling
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         entry, finish = self._direct
-        if entry is not None and not kwargs and not state.graphs and not state.checks:
+        if entry is not None and not kwargs and not (state.graphs or state.checks or state.recorders):
             found = entry(*args)
             if found.__class__ is tuple:
                 return found[0] if finish is None else finish(found)
@@ -93,26 +94,32 @@ class Function:
         leaves, structure = self._flatten(args, kwargs)
         if in_graph(leaves):
             return self._inline(leaves, structure)
-        variant, arrays = self._served(leaves, structure)
+        key, variant, arguments = self._served(leaves, structure)
+        arrays = [call_array(a) for a in arguments if a.kind != "static"]
+        world = call_inputs(variant) if state.recorders else []
         results = _results(variant.program, arrays)
-        if any([isinstance(x, Tensor) for x in leaves]):
-            results = [as_tensor(r) for r in results]
+        if world or any([isinstance(x, Tensor) for x in leaves]):
+            results = record_call(self, key, variant, leaves, structure, arguments, world, results)
         elif not kwargs and len(args) == len(arrays) and all([type(a) is np.ndarray for a in args]):
             self._direct = variant.program.entry, variant.finish
         return results[0] if variant.finish is None else variant.finish(results)
 
     def run_flat(self, *args: Any) -> tuple[Variant, list[np.ndarray[Any, Any]], list[np.ndarray[Any, Any]]]:
         """The trace that serves these arguments outside of any graph, its inputs' arrays and its outputs' arrays."""
-        variant, arrays = self._served(*self._flatten(args, {}))
+        _, variant, arguments = self._served(*self._flatten(args, {}))
+        arrays = [call_array(a) for a in arguments if a.kind != "static"]
         return variant, arrays, list(_results(variant.program, arrays))
 
-    def _served(self, leaves: Sequence[Any], structure: Structure) -> tuple[Variant, list[np.ndarray[Any, Any]]]:
-        key, arguments = self._key(structure, self._describe(leaves, structure))
+    def _served(self, leaves: Sequence[Any], structure: Structure) -> tuple[Any, Variant, list[Argument]]:
+        """The cache key, the trace that serves these arguments, and how each of them enters it."""
+        described = self._describe(leaves, structure)
+        key, arguments = self._key(structure, described)
         entry = self._entries.get(key)
         variant = entry.find(_shapes(arguments)) if entry is not None else None
         if variant is None:
-            variant, arguments = self._trace(structure, arguments)
-        return variant, [call_array(a) for a in arguments if a.kind != "static"]
+            variant = self._trace(structure, described)
+            key, arguments = self._key(structure, described)  # while tracing, numbers may have been found to be static
+        return key, variant, arguments
 
     def _flatten(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[list[Any], Structure]:
         if kwargs and self._signature is not None:
@@ -126,7 +133,8 @@ class Function:
             args = tuple([Static(a, self._argument_name(i)) if i in numbers or i - len(args) in numbers else a
                           for i, a in enumerate(args)])
         if names:
-            kwargs = {k: Static(v, f"{self.__qualname__}: argument {k}") if k in names else v for k, v in kwargs.items()}
+            kwargs = {k: Static(v, f"{self.__qualname__}: argument "
+                                   f"{k}") if k in names else v for k, v in kwargs.items()}
         return flatten((args, kwargs), _is_leaf)
 
     @functools.cached_property
@@ -188,7 +196,7 @@ class Function:
                      for i, a in enumerate(arguments)]
         return (structure, tuple([a[:2] for a in arguments])), arguments
 
-    def _trace(self, structure: Structure, given: list[Argument]) -> tuple[Variant, list[Argument]]:
+    def _trace(self, structure: Structure, given: list[Argument]) -> Variant:
         with self._lock:
             while True:
                 key, arguments = self._key(structure, given)
@@ -206,7 +214,7 @@ class Function:
                     entry.variants.append(variant)
                     entry.by_shapes[shapes] = variant
                 self._latest = variant
-                return variant, arguments
+                return variant
 
     def _look_at(self, error: TracedValueError, structure: Structure, given: list[Argument], arguments: list[Argument]) -> bool:
         """Make static the Python numbers that a looked-at value comes from; False when it comes from arrays too."""
@@ -242,6 +250,7 @@ class Function:
         self._entries: dict[Any, _Entry] = {}
         self._looked_at: dict[Any, frozenset[int]] = {}
         self._latest: Variant | None = None
+        self.derived: dict[Any, Function] = {}  # functions that compute derivatives of recorded calls
         self._direct: tuple[Any, Any] = (None, None)  # the native call that served last, and what to make of its outputs
         self.trace_count = 0
 
@@ -249,7 +258,8 @@ class Function:
     def variant(self) -> Variant:
         """The latest trace; GraphError before the first call."""
         if self._latest is None:
-            raise GraphError(f"{self.__qualname__}: nothing is traced yet; call it once with arguments{at(user_line())}")
+            raise GraphError(f"{self.__qualname__}: nothing is traced yet; call it once with "
+                             f"arguments{at(user_line())}")
         return self._latest
 
     @property
@@ -362,9 +372,10 @@ def function(f: Callable[..., Any] | None = None, /, *, static_argnums: int | It
     Returns
     -------
     Function
-        NumPy arrays (or eager tensors) in, the same kind out. Arguments and results may be nested in tuples, lists, dicts,
-        named tuples and dataclasses. Sizes are free: one trace serves all of them, except where Python code looks at one (``if
-        x.shape[0] > 3``, a loop over it) or where an axis of size 1 is broadcast; such sizes get traces of their own.
+        NumPy arrays (or eager tensors) in, the same kind out. Arguments and results may be nested in tuples, lists,
+        dicts, named tuples and dataclasses. Sizes are free: one trace serves all of them, except where Python code
+        looks at one (``if x.shape[0] > 3``, a loop over it) or where an axis of size 1 is broadcast; such sizes get
+        traces of their own.
 
     Raises
     ------
@@ -373,10 +384,11 @@ def function(f: Callable[..., Any] | None = None, /, *, static_argnums: int | It
 
     Notes
     -----
-    Python numbers are traced as weak scalars, so that a new number is no new trace; a number whose value the function looks at
-    (``range(n)``, ``if rate > 0``) becomes static by itself. Bools, strings, None, callables and other hashable objects are
-    static. Lists of numbers are arrays. Arrays from outside of the function are constants: changing them later has no effect.
-    Called with tensors of a graph, or within another traced function, the function's operations go into that graph.
+    Python numbers are traced as weak scalars, so that a new number is no new trace; a number whose value the function
+    looks at (``range(n)``, ``if rate > 0``) becomes static by itself. Bools, strings, None, callables and other
+    hashable objects are static. Lists of numbers are arrays. Arrays from outside of the function are constants:
+    changing them later has no effect. Called with tensors of a graph, or within another traced function, the function's
+    operations go into that graph.
 
     Examples
     --------

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,8 +13,11 @@ from numgrad.compiler.program import compile_program
 from numgrad.errors import DtypeError, GraphError, ShapeError, at, user_line
 from numgrad.graph.core import Graph, Tensor, TracedValueError, apply, as_tensor, placeholder, weaken
 from numgrad.graph.run import evaluate
+from numgrad.graph.scopes import heard_by
+from numgrad.graph.variable import Variable
 from numgrad.graph.walk import ancestors
 from numgrad.nest import LEAF, Structure, assembler, flatten, unflatten
+from numgrad.tracing.stateful import with_variables
 from numgrad.types import Guard, as_dtype, dim_key, lone_symbol
 
 __all__ = ["Argument", "Static", "Variant", "describe", "numbers_behind", "result_tensors", "trace"]
@@ -31,7 +34,8 @@ class Static:
         try:
             hash(self.key)
         except TypeError as error:
-            raise TypeError(f"{where}: a {type(value).__name__} is neither an array nor hashable; pass arrays, numbers, nests of "
+            raise TypeError(f"{where}: a {type(value).__name__} is neither an array nor hashable; pass arrays, "
+                            f"numbers, nests of "
                             f"them, or hashable static values{at(user_line())}") from error
 
 
@@ -83,15 +87,19 @@ def describe(leaf: Any, where: Callable[[], str]) -> Argument:
 
 def _array(leaf: Any, where: Callable[[], str]) -> Argument:
     if isinstance(leaf, (np.matrix, np.ma.MaskedArray)):
-        instead = "np.asarray(m)" if isinstance(leaf, np.matrix) else "m.filled(value), and a 0/1 weight array for the mask"
+        instead = "m.filled(value), and a 0/1 weight array for the mask"
+        if isinstance(leaf, np.matrix):
+            instead = "np.asarray(m)"
         raise DtypeError(f"{where()}: a {type(leaf).__name__} follows rules of its own and is not traced; pass "
                          f"{instead}{at(user_line())}")
     try:
         array = np.asarray(leaf)
     except ValueError as error:
-        raise ShapeError(f"{where()}: a nested list whose rows differ in length is no array: {error}{at(user_line())}") from error
+        raise ShapeError(f"{where()}: a nested list whose rows differ in length is no array: "
+                         f"{error}{at(user_line())}") from error
     if array.dtype == object:
-        raise DtypeError(f"{where()}: an array of Python objects (dtype object); wanted numbers, of one dtype; convert it with "
+        raise DtypeError(f"{where()}: an array of Python objects (dtype object); wanted numbers, of one dtype; "
+                         f"convert it with "
                          f".astype(float), or pass a list or dict of arrays as a nest{at(user_line())}")
     try:
         dtype = as_dtype(array.dtype)
@@ -113,8 +121,10 @@ class Variant:
     `inputs` are the placeholders of the arguments' arrays and numbers, in order; `outputs` the results' tensors.
     """
 
-    def __init__(self, graph: Graph, inputs: list[Tensor], outputs: list[Tensor], structure: Structure) -> None:
+    def __init__(self, graph: Graph, inputs: list[Tensor], outputs: list[Tensor], structure: Structure,
+                 assigned: Mapping[Variable, Tensor] | None = None) -> None:
         self.graph, self.inputs, self.outputs, self.structure = graph, inputs, outputs, structure
+        self.assigned = assigned or {}
         self.finish = None if structure == LEAF else assembler(structure)  # None: the one output as it is
         self._symbols = [[lone_symbol(dim) for dim in t.shape] for t in inputs]
         unique = {(dim_key(g.left), g.sign, dim_key(g.right)): g for g in graph.sizes.guards}
@@ -138,7 +148,7 @@ class Variant:
         if self._program is None:
             with self._lock:
                 if self._program is None:
-                    self._program = make_program(self.inputs, self.outputs)
+                    self._program = with_variables(make_program, self.inputs, self.outputs, self.assigned)
         return self._program
 
     def forget_locks(self) -> None:
@@ -169,9 +179,10 @@ def make_program(inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> Any:
 def trace(function: Callable[..., Any], arguments: Sequence[Argument], structure: Structure, names: Sequence[str]) -> Variant:
     """Run `function` on placeholders for the arguments that are not static."""
     graph = Graph()
+    graph.assigned = {}
     inputs: list[Tensor] = []
     leaves: list[Any] = []
-    with graph.as_default():
+    with graph.as_default(), heard_by(()):  # tapes outside see the call, not the trace
         for argument, name in zip(arguments, names, strict=True):
             if argument.kind == "static":
                 leaves.append(argument.value)
@@ -185,7 +196,7 @@ def trace(function: Callable[..., Any], arguments: Sequence[Argument], structure
             leaves.append(tensor)
         args, kwargs = unflatten(structure, leaves)
         outputs, out_structure = result_tensors(function(*args, **kwargs), graph, function)
-    return Variant(graph, inputs, outputs, out_structure)
+    return Variant(graph, inputs, outputs, out_structure, graph.assigned)
 
 
 def result_tensors(result: Any, graph: Graph | None, function: Callable[..., Any]) -> tuple[list[Tensor], Structure]:
@@ -204,7 +215,8 @@ def result_tensors(result: Any, graph: Graph | None, function: Callable[..., Any
             if tensor.op is None:
                 tensor = graph.capture(tensor)
             elif tensor.op.graph is not graph:
-                raise GraphError(f"{_name(function)}: returned {tensor!r}, a tensor of another graph; traced values must not be kept "
+                raise GraphError(f"{_name(function)}: returned {tensor!r}, a tensor of another graph; traced values "
+                                 f"must not be kept "
                                  f"from one trace to the next{at(tensor.op.where)}")
             if tensor in seen or (tensor.op is not None and tensor.op.type in ("placeholder", "constant")):
                 tensor = apply("identity", tensor)  # a result never shares memory with an argument or another result
@@ -218,7 +230,8 @@ def _name(function: Callable[..., Any]) -> str:
 
 
 def _bad_result(function: Callable[..., Any], leaf: Any) -> DtypeError:
-    return DtypeError(f"{_name(function)}: returned a {type(leaf).__name__} ({leaf!r:.60}); wanted tensors, arrays, numbers, None, or "
+    return DtypeError(f"{_name(function)}: returned a {type(leaf).__name__} ({leaf!r:.60}); wanted tensors, arrays, "
+                      f"numbers, None, or "
                       f"tuples, lists, dicts and dataclasses of them{at(user_line())}")
 
 
