@@ -261,6 +261,31 @@ def test_a_bad_index_raises_IndexError_with_the_op_that_took_it() -> None:
     case.check(x, np.array([0, 3]), np.array([1, 2]))
 
 
+def test_a_failure_inside_of_a_loop_names_the_op_and_its_line() -> None:
+    def function(a: Any, b: Any) -> Any:
+        last, sums = ng.scan(lambda c, m: (ng.linalg.solve(m, c), ng.sum(c)), b, a)
+        return [last, sums]
+
+    case = Case(function, (F8, ("k", "n", "n")), (F8, ("n",)))
+    matrices = np.stack([2.0 * np.eye(2)] * 3)
+    case.check(matrices, np.ones(2))
+    broken = matrices.copy()
+    broken[1] = 1.0
+    for _ in range(2):
+        with pytest.raises(np.linalg.LinAlgError, match=r"singular.*test_compiler_programs.py"):
+            case.compiled(broken, np.ones(2))
+        case.check(matrices, np.ones(2))
+
+
+def test_a_branch_may_avoid_the_largest_of_nothing() -> None:
+    def function(x: Any) -> Any:
+        return ng.cond(ng.sum(ng.ones_like(x)) > 0.0, lambda: ng.max(x), lambda: ng.constant(-1.0))
+
+    case = Case(function, (F8, ("n",)))
+    assert case.compiled(np.array([1.0, 3.0])) == 3
+    assert case.compiled(np.zeros(0)) == -1
+
+
 # -- what programs show
 def test_source_plan_and_profile_tell_what_runs() -> None:
     def function(x: Any, a: Any) -> list[Any]:
