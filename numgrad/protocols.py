@@ -29,7 +29,8 @@ _REDUCE = {"add": "sum", "multiply": "prod", "maximum": "max", "minimum": "min",
 _ACCUMULATE = {"add": "cumsum", "multiply": "cumprod", "maximum": "cummax", "minimum": "cummin",
                "logaddexp": "logcumsumexp"}
 
-_SIZE_BY_VALUES = "the size of its result depends on values; keep the whole array, and use ng.where or weights of 0 and 1"
+_SIZE_BY_VALUES = ("the size of its result depends on values; keep the whole array, and use ng.where or weights of 0 "
+                   "and 1")
 _IN_PLACE = "tensors are never changed in place; use ng.where, ng.index_update or ng.index_add"
 _NEEDS_VALUES = "it needs values; use x.numpy() outside of traced functions"
 _ADVICE = {
@@ -73,8 +74,8 @@ def function_for(function: Any) -> _Function | None:
 
 
 def _refuse(what: str) -> DtypeError:
-    advice = _ADVICE.get(what.rpartition(".")[2], "look for it under ng.*, or compute it with NumPy before and pass the "
-                                                  "result as an array")
+    advice = _ADVICE.get(what.rpartition(".")[2], "look for it under ng.*, or compute it with NumPy before and pass "
+                                                  "the result as an array")
     return DtypeError(f"{what} is not implemented for tensors; {advice}{at(user_line())}")
 
 
@@ -84,8 +85,8 @@ def _refuse_options(options: Mapping[str, Any], what: str) -> None:
         if name == "out":
             if value is None or (isinstance(value, tuple) and all(o is None for o in value)):
                 continue
-            raise DtypeError(f"{what}: out= cannot be used with tensors: they are never changed in place; use the result"
-                             f"{at(user_line())}")
+            raise DtypeError(f"{what}: out= cannot be used with tensors: they are never changed in place; use the "
+                             f"result{at(user_line())}")
         if name == "where":
             if value is True or value is np._NoValue:
                 continue

@@ -1,23 +1,24 @@
-"""Derivatives of Python functions: `grad`, `value_and_grad`, `jvp`, `vjp`, `linearize`, `hvp`; traced, compiled, nesting to any order."""
+"""Derivatives of Python functions and their vectorisation: traced, compiled, nesting to any order."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
-from numgrad.autodiff.calls import cotangents_for, pull_back, push_along, scalar_result, tangents_for
 from numgrad.autodiff.batching import example_of, moved_axis, of_all_examples
+from numgrad.autodiff.calls import pull_back, push_along, scalar_result, tangents_for
 from numgrad.autodiff.derived import full_jacobian
 from numgrad.errors import DtypeError, at, user_line
-from numgrad.graph.core import Graph, Tensor, apply, current_graph
+from numgrad.graph.core import Tensor, apply, current_graph
 from numgrad.nest import arrange, flatten, unflatten
 from numgrad.ops.kinds import as_node
-from numgrad.tracing.derivatives import Argnums, Chosen, function_of, kept_with, no_pickle, position_of, result_nodes
+from numgrad.tracing.derivatives import Argnums, Chosen, function_of, position_of, result_nodes
 from numgrad.tracing.function import Function
-from numgrad.tracing.phases import in_two_phases
+from numgrad.tracing.maps import jvp, linearize, vjp
 
 __all__ = ["grad", "hessian", "hvp", "jacobian", "jvp", "linearize", "value_and_grad", "vjp", "vmap"]
+
 
 def _remade(transform: Callable[..., Any], f: Any, arguments: dict[str, Any]) -> tuple[Any, ...]:
     return functools.partial(transform, **arguments), (f,)
@@ -55,8 +56,8 @@ def grad(f: Callable[..., Any], argnums: Argnums = 0, has_aux: bool = False) -> 
     Returns
     -------
     Function
-        Gives the gradient in the structure, shapes and dtypes of the argument (a tuple of them for a sequence of argnums); with
-        `has_aux`, ``(gradient, extras)``. An argument on which the result does not depend gets zeros.
+        Gives the gradient in the structure, shapes and dtypes of the argument (a tuple of them for a sequence of
+        argnums); with `has_aux`, ``(gradient, extras)``. An argument on which the result does not depend gets zeros.
 
     Raises
     ------
@@ -67,7 +68,8 @@ def grad(f: Callable[..., Any], argnums: Argnums = 0, has_aux: bool = False) -> 
 
     Notes
     -----
-    ``g[i] = df/dx[i]``. For a complex argument z the gradient g satisfies ``df = Re(conj(g) dz)``, so that ``-g`` points downhill.
+    ``g[i] = df/dx[i]``. For a complex argument z the gradient g satisfies ``df = Re(conj(g) dz)``, so that ``-g``
+    points downhill.
 
     Examples
     --------
@@ -136,8 +138,8 @@ def hvp(f: Callable[..., Any], argnums: Argnums = 0) -> Function:
     Returns
     -------
     Function
-        ``(x, v, *args) -> H v``: x is the differentiated argument (a tuple of them for a sequence of argnums), v has its structure, and
-        args are f's other arguments in their order. The result has the structure of x.
+        ``(x, v, *args) -> H v``: x is the differentiated argument (a tuple of them for a sequence of argnums), v has
+        its structure, and args are f's other arguments in their order. The result has the structure of x.
 
     Raises
     ------
@@ -148,8 +150,8 @@ def hvp(f: Callable[..., Any], argnums: Argnums = 0) -> Function:
 
     Notes
     -----
-    ``d/dt grad f(x + t v)`` at t = 0: a few times the cost of the gradient, whatever the size of x (Pearlmutter 1994, "Fast
-    exact multiplication by the Hessian").
+    ``d/dt grad f(x + t v)`` at t = 0: a few times the cost of the gradient, whatever the size of x (Pearlmutter 1994,
+    "Fast exact multiplication by the Hessian").
 
     Examples
     --------
@@ -190,8 +192,8 @@ def jacobian(f: Callable[..., Any], argnums: Argnums = 0, mode: str = "auto") ->
     Returns
     -------
     Function
-        Gives the nest of f's results, each leaf replaced by the nest of the argument (a tuple for a sequence of argnums) with blocks of
-        shape ``y.shape + x.shape``; zeros where y does not depend on x.
+        Gives the nest of f's results, each leaf replaced by the nest of the argument (a tuple for a sequence of
+        argnums) with blocks of shape ``y.shape + x.shape``; zeros where y does not depend on x.
 
     Raises
     ------
@@ -202,7 +204,8 @@ def jacobian(f: Callable[..., Any], argnums: Argnums = 0, mode: str = "auto") ->
 
     Notes
     -----
-    ``J[i, j] = dy[i]/dx[j]``. For complex x and real y, ``dy = Re(J dx)``; for complex x and y the function is taken as holomorphic.
+    ``J[i, j] = dy[i]/dx[j]``. For complex x and real y, ``dy = Re(J dx)``; for complex x and y the function is taken as
+    holomorphic.
 
     Examples
     --------
@@ -234,8 +237,8 @@ def hessian(f: Callable[..., Any], argnums: Argnums = 0) -> Function:
     Returns
     -------
     Function
-        Gives the nest of the argument, each leaf a nest of the argument again, with blocks of shape ``a.shape + b.shape``; zeros where
-        there is no dependence.
+        Gives the nest of the argument, each leaf a nest of the argument again, with blocks of shape ``a.shape +
+        b.shape``; zeros where there is no dependence.
 
     Raises
     ------
@@ -259,7 +262,8 @@ def hessian(f: Callable[..., Any], argnums: Argnums = 0) -> Function:
         chosen = Chosen("hessian", args, argnums)
         for x, name in zip(chosen.xs, chosen.names, strict=True):
             if x.dtype.kind == "c":
-                raise DtypeError(f"hessian: {name} is {x.dtype}; second derivatives are for real arguments{at(user_line())}")
+                raise DtypeError(f"hessian: {name} is {x.dtype}; second derivatives are for real "
+                                 f"arguments{at(user_line())}")
         y = scalar_result(chosen.graph, flatten(f(*chosen.args, **kwargs))[0], "hessian")
         gradients = pull_back(chosen.graph, [y], chosen.xs, [_ones(y)], "hessian")
         with chosen.graph.lock:
@@ -323,151 +327,3 @@ def vmap(f: Callable[..., Any], in_axes: Any = 0, out_axes: int = 0) -> Function
         return unflatten(structure, [moved_axis(y, 0, out_axes, "vmap") for y in of_all_examples(ys, values)])
 
     return function_of(f, "vmap", examples, _remade(vmap, f, {"in_axes": in_axes, "out_axes": out_axes}))
-
-
-def _primals(what: str, values: Any) -> tuple[Any, ...]:
-    if not isinstance(values, (tuple, list)):
-        raise TypeError(f"{what}: got a {type(values).__name__}, wanted a tuple with one entry for each argument{at(user_line())}")
-    return tuple(values)
-
-
-def jvp(f: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any]) -> tuple[Any, Any]:
-    """The value of a function and its directional derivative, by forward mode.
-
-    Parameters
-    ----------
-    f : callable
-    primals : tuple
-        The arguments, one entry each; nests of arrays are fine.
-    tangents : tuple
-        Directions in the structure and shapes of `primals`; None is zero.
-
-    Returns
-    -------
-    tuple
-        ``(y, dy)`` in the structure of f's result.
-
-    Raises
-    ------
-    ValueError, TypeError
-        The tangents do not have the structure, shapes or kinds of the primals; a primal is an integer.
-
-    Notes
-    -----
-    ``dy = J(x) dx``. The trace is kept with `f`: pass the same function again rather than a new lambda.
-
-    Examples
-    --------
-    >>> import numpy as np, numgrad as ng
-    >>> y, dy = ng.jvp(np.exp, (np.array([0.0, 1.0]),), (np.array([1.0, 0.0]),))
-    >>> dy
-    array([1., 0.])
-    """
-    given, along = _primals("jvp: primals", primals), _primals("jvp: tangents", tangents)
-    if len(given) != len(along):
-        raise ValueError(f"jvp: {len(given)} primals and {len(along)} tangents{at(user_line())}")
-
-    def make() -> Function:
-        def directional(xs: Any, vs: Any) -> Any:
-            chosen = Chosen("jvp", xs, range(len(xs)))
-            values = arrange(list(vs), chosen.structure, "jvp: tangents")
-            moving = tangents_for(chosen.graph, values, chosen.xs, "jvp", chosen.names)
-            ys, structure = result_nodes(chosen.graph, f(*chosen.args))
-            return unflatten(structure, ys), unflatten(structure, push_along(chosen.graph, ys, chosen.xs, moving))
-
-        return function_of(f, "jvp", directional, (no_pickle, ("jvp",)), signature=False)
-
-    return kept_with(f, "jvp", make)(given, along)  # type: ignore[no-any-return]
-
-
-def vjp(f: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[[Any], tuple[Any, ...]]]:
-    """The value of a function, and the map that pulls a cotangent of it back to the arguments.
-
-    Parameters
-    ----------
-    f : callable
-    *primals
-        Its arguments; nests of floating or complex arrays.
-
-    Returns
-    -------
-    tuple
-        ``(y, pull)``. ``pull(cotangent)`` takes the structure and shapes of y (None entries are zeros) and gives a tuple with one
-        entry for each argument. The forward values are computed once, whatever the number of pulls.
-
-    Raises
-    ------
-    ValueError, TypeError
-        A cotangent does not have y's structure, shape or kind; a primal is an integer.
-
-    Notes
-    -----
-    ``pull(g) = J(x)^H g``. The trace is kept with `f`: pass the same function again rather than a new lambda.
-
-    Examples
-    --------
-    >>> import numpy as np, numgrad as ng
-    >>> y, pull = ng.vjp(np.sin, np.array([0.0, np.pi]))
-    >>> pull(np.array([2.0, 2.0]))
-    (array([ 2., -2.]),)
-    """
-    def in_the_graph(graph: Graph, chosen: Chosen) -> tuple[Any, Callable[[Any], Any]]:
-        ys, structure = result_nodes(graph, f(*chosen.args))
-
-        def pull(cotangent: Any) -> tuple[Any, ...]:
-            with graph.as_default():
-                given = cotangents_for(graph, arrange(cotangent, structure, "vjp"), ys, "vjp")
-                return tuple(unflatten(chosen.structure, pull_back(graph, ys, chosen.xs, given, "vjp")))
-
-        return unflatten(structure, ys), pull
-
-    y, apply_map = in_two_phases("vjp", f, primals, in_the_graph)
-    return y, lambda cotangent: tuple(apply_map(cotangent))
-
-
-def linearize(f: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[..., Any]]:
-    """The value of a function, and the linear map that pushes tangents of the arguments to it.
-
-    Parameters
-    ----------
-    f : callable
-    *primals
-        Its arguments; nests of floating or complex arrays.
-
-    Returns
-    -------
-    tuple
-        ``(y, push)``. ``push(*tangents)`` takes one tangent for each argument and gives the tangent of y. The values at which
-        `f` is linearised are computed once, whatever the number of pushes.
-
-    Raises
-    ------
-    ValueError, TypeError
-        A tangent does not have its primal's structure, shape or kind; a primal is an integer.
-
-    Notes
-    -----
-    ``push(v) = J(x) v``. The trace is kept with `f`: pass the same function again rather than a new lambda.
-
-    Examples
-    --------
-    >>> import numpy as np, numgrad as ng
-    >>> y, push = ng.linearize(lambda x: x * x, np.array([1.0, 2.0]))
-    >>> push(np.array([1.0, 10.0]))
-    array([ 2., 40.])
-    """
-    def in_the_graph(graph: Graph, chosen: Chosen) -> tuple[Any, Callable[[Any], Any]]:
-        ys, structure = result_nodes(graph, f(*chosen.args))
-
-        def push(tangents: Any) -> Any:
-            with graph.as_default():
-                given = tangents_for(graph, arrange(list(tangents), chosen.structure, "linearize"), chosen.xs, "linearize",
-                                     chosen.names)
-                return unflatten(structure, push_along(graph, ys, chosen.xs, given))
-
-        return unflatten(structure, ys), push
-
-    y, apply_map = in_two_phases("linearize", f, primals, in_the_graph)
-    return y, lambda *tangents: apply_map(list(tangents))
-
-

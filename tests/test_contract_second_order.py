@@ -17,7 +17,8 @@ X = np.array([1.0, -2.0, 0.5])
 
 def test_signatures() -> None:
     """A2 A3: argument names and their order."""
-    assert list(inspect.signature(ng.hessians).parameters) == ["ys", "xs", "gate_gradients", "aggregation_method", "name"]
+    assert list(inspect.signature(ng.hessians).parameters) == [
+        "ys", "xs", "gate_gradients", "aggregation_method", "name"]
     assert list(inspect.signature(ng.compat.v1.hessians).parameters) == [
         "ys", "xs", "name", "colocate_gradients_with_ops", "gate_gradients", "aggregation_method"]
     assert list(inspect.signature(ng.hessian_vector_product).parameters) == ["ys", "xs", "v"]
@@ -142,10 +143,11 @@ def test_missing_second_derivatives_are_errors(case: str) -> None:
         x, w = ng.placeholder(ng.float64, (2,), name="x"), ng.placeholder(ng.float64, (2,), name="w")
         n = ng.placeholder(ng.int64, (2,), name="n")
         ys, xs = {
-            "unconnected": (w**2, x), "integer": (ng.cast(n, ng.float64) ** 2, n), "stopped": (ng.stop_gradient(x) ** 2, x),
-            "linear": (x, x), "floor": (ng.floor(x) * x, x), "constant": (3.0, x), "one of two": (w**2, [w, x]),
+            "unconnected": (w**2, x), "integer": (ng.cast(n, ng.float64) ** 2, n), "linear": (x, x),
+            "stopped": (ng.stop_gradient(x) ** 2, x), "floor": (ng.floor(x) * x, x), "constant": (3.0, x),
+            "one of two": (w**2, [w, x]),
         }[case]
-        with pytest.raises(ValueError, match=r"no second derivative for x \d \(\w:0\): .*ng.hessian gives zeros.*second_order"):
+        with pytest.raises(ValueError, match=r"no second derivative for x \d \(\w:0\): .*ng.hessian gives zeros"):
             ng.hessians(ys, xs)
 
 

@@ -15,11 +15,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-from numgrad_kernels.build import counters
 
 import numgrad as ng
 from numgrad.errors import DtypeError, GraphError, ShapeError
 from numgrad.tracing.function import Function
+from numgrad_kernels.build import counters
 
 
 @ng.function
@@ -342,7 +342,7 @@ def test_traced_values_used_as_python_values() -> None:
         (lambda x: x if np.sum(x) > 0 else -x, DtypeError, "truth value of a traced value.*ng.where or ng.cond"),
         (lambda x: x * int(x[0]), DtypeError, r"int\(\) of a traced value.*ng.cast"),
         (lambda x: x * float(x[0]), DtypeError, r"float\(\) of a traced value"),
-        (lambda x: [i for i in range(x[0])], DtypeError, "an index or a count of a traced value|cannot be interpreted"),
+        (lambda x: list(range(x[0])), DtypeError, "an index or a count of a traced value|cannot be interpreted"),
         (lambda x: np.asarray(x), DtypeError, "a NumPy array of a traced value"),
         (lambda x: ng.sum(x).numpy(), GraphError, "has no value"),
         (lambda x: "text", DtypeError, "returned a str .'text'.; wanted tensors, arrays"),

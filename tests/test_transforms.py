@@ -306,7 +306,8 @@ def test_vmap_of_loops_and_of_transforms() -> None:
     np.testing.assert_allclose(found, wanted, rtol=1e-12)
     np.testing.assert_allclose(ng.vmap(ng.grad(energy))(x), np.stack([ng.grad(energy)(row) for row in x]), rtol=1e-12)
     np.testing.assert_allclose(ng.vmap(ng.vmap(np.sin))(x), np.sin(x), rtol=1e-14)
-    np.testing.assert_allclose(ng.grad(lambda x: np.sum(ng.vmap(energy)(x)))(x), ng.vmap(ng.grad(energy))(x), rtol=1e-12)
+    total = ng.grad(lambda x: np.sum(ng.vmap(energy)(x)))
+    np.testing.assert_allclose(total(x), ng.vmap(ng.grad(energy))(x), rtol=1e-12)
     np.testing.assert_array_equal(ng.vmap(lambda x: x * 2, in_axes=1, out_axes=-1)(x), x * 2)
 
 
@@ -339,7 +340,7 @@ def test_every_batching_rule_is_of_an_op() -> None:
 
 def test_errors_name_what_to_do() -> None:
     x = np.ones(3)
-    with pytest.raises(ShapeError, match=r"grad: the function returned shape \(.*wanted a scalar; use ng.jacobian.*test_trans"):
+    with pytest.raises(ShapeError, match=r"grad: the function returned shape .*a scalar; use ng.jacobian.*test_tra"):
         ng.grad(lambda x: x * 2)(x)
     with pytest.raises(TypeError, match="returned a nest of 2 values, wanted one scalar.*has_aux"):
         ng.grad(lambda x: (np.sum(x), x))(x)

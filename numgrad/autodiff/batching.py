@@ -78,11 +78,12 @@ def moved_axis(tensor: Tensor, source: int, target: int, what: str) -> Tensor:
 def example_of(tensor: Tensor, axis: int, values: dict[Tensor, Tensor]) -> Tensor:
     """A seed for one example of a tensor that holds them along `axis`; all their values are entered into `values`."""
     if not tensor.shape:
-        raise ShapeError(f"vmap: an argument is a scalar and has no axis {axis} of examples; give it in_axes=None{at(user_line())}")
+        raise ShapeError(f"vmap: an argument is a scalar and has no axis {axis} of examples; give it "
+                         f"in_axes=None{at(user_line())}")
     moved = moved_axis(tensor, axis, 0, "vmap")
-    for other in values.values():
-        require_equal(moved.spec.shape[0], other.spec.shape[0],
-                      lambda: f"vmap: arguments hold {moved.shape[0]} and {other.shape[0]} examples")
+    if values:
+        count = next(iter(values.values())).spec.shape[0]
+        require_equal(moved.spec.shape[0], count, lambda: f"vmap: arguments hold {moved.shape[0]} and {count} examples")
     single = apply("cotangent_seed", spec=Spec(moved.dtype, moved.spec.shape[1:]))
     values[single] = moved
     return single
@@ -161,12 +162,14 @@ def _broadcast_to(op: Operation, inputs: list[Tensor], flags: list[bool], size: 
 
 def _slice(op: Operation, inputs: list[Tensor], flags: list[bool], size: Dim) -> Any:
     attrs = op.attrs
-    return apply("slice", inputs[0], start=(0, *attrs["start"]), count=(size, *attrs["count"]), step=(1, *attrs["step"]))
+    return apply("slice", inputs[0], start=(0, *attrs["start"]), count=(size, *attrs["count"]),
+                 step=(1, *attrs["step"]))
 
 
 def _unslice(op: Operation, inputs: list[Tensor], flags: list[bool], size: Dim) -> Any:
     attrs = op.attrs
-    return apply("unslice", inputs[0], shape=(size, *attrs["shape"]), start=(0, *attrs["start"]), step=(1, *attrs["step"]))
+    return apply("unslice", inputs[0], shape=(size, *attrs["shape"]), start=(0, *attrs["start"]),
+                 step=(1, *attrs["step"]))
 
 
 def _embed_diagonal(op: Operation, inputs: list[Tensor], flags: list[bool], size: Dim) -> Any:
@@ -248,8 +251,8 @@ def _searchsorted(op: Operation, inputs: list[Tensor], flags: list[bool], size: 
     return apply("searchsorted", *inputs, **op.attrs) if not flags[0] else _one_by_one(op, inputs, flags, size)
 
 
-for _name in ("concat stack expand_dims squeeze softmax log_softmax logsumexp norm2 argmax argmin cummax cummin cumprod cumsum "
-              "logcumsumexp sort top_k linear_scan take_along_axis put_along_axis_add diagonal").split():
+for _name in ("concat stack expand_dims squeeze softmax log_softmax logsumexp norm2 argmax argmin cummax cummin "
+              "cumprod cumsum logcumsumexp sort top_k linear_scan take_along_axis put_along_axis_add diagonal").split():
     RULES[_name] = _shifted
 for _name in ("zeros_like ones_like linear_index add_n cholesky eigh lu lu_det lu_slogdet lu_solve qr svd "
               "triangular_solve").split():
@@ -286,8 +289,10 @@ def _in_a_loop(op: Operation, inputs: list[Tensor], flags: list[bool], size: Dim
 
     def step(*given: Tensor) -> Sequence[Tensor]:
         own = iter(given)
-        return apply_all(op.type, *(next(own) if flag else x for x, flag in zip(inputs, flags, strict=True)), **op.attrs)
+        mixed = [next(own) if flag else x for x, flag in zip(inputs, flags, strict=True)]
+        return apply_all(op.type, *mixed, **op.attrs)
 
     graph, arguments, outputs = trace_body(op.graph, [Spec(x.dtype, x.spec.shape[1:]) for x in rows], step)
     body, outer = closed(graph, arguments, outputs)
-    return apply_all("scan", *rows, *outer, body=body, carries=0, rows=len(rows), length=size, reverse=False, extends=None)
+    return apply_all("scan", *rows, *outer, body=body, carries=0, rows=len(rows), length=size, reverse=False,
+                     extends=None)

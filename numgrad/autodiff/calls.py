@@ -1,4 +1,4 @@
-"""Differentiate a Python function inside the graph being built: arguments made distinct, results checked, derivatives filled in."""
+"""Differentiate a Python function in the graph being built: arguments made distinct, results checked."""
 
 from __future__ import annotations
 
@@ -22,14 +22,15 @@ __all__ = ["cotangents_for", "fresh", "pull_back", "push_along", "scalar_result"
 def fresh(graph: Graph, values: Sequence[Any], what: str, names: Sequence[str]) -> list[Tensor]:
     """A node of its own for each value with respect to which is differentiated.
 
-    So the arguments of nested transforms stay distinct even when the same array is passed for both. DtypeError for integers.
+    So the arguments of nested transforms stay distinct even when the same array is passed for both. DtypeError for
+    integers.
     """
     result = []
     for value, name in zip(values, names, strict=True):
         tensor = as_tensor(value)
         if not is_trainable(tensor.dtype):
-            raise DtypeError(f"{what}: {name} is {tensor.dtype}; derivatives need a floating or complex argument: pass 3.0 for 3, or "
-                             f"x.astype(float); leave integers out of argnums{at(user_line())}")
+            raise DtypeError(f"{what}: {name} is {tensor.dtype}; derivatives need a floating or complex argument: "
+                             f"pass 3.0 for 3, or x.astype(float); leave integers out of argnums{at(user_line())}")
         own = apply("identity", as_node(graph, tensor))
         is_number = isinstance(value, (WeakTensor, float, complex)) and not isinstance(value, np.generic)
         result.append(weaken(own) if is_number else own)
@@ -39,12 +40,12 @@ def fresh(graph: Graph, values: Sequence[Any], what: str, names: Sequence[str]) 
 def scalar_result(graph: Graph, leaves: Sequence[Any], what: str) -> Tensor:
     """The one real scalar that a function to be differentiated returned."""
     if len(leaves) != 1:
-        raise TypeError(f"{what}: the function returned a nest of {len(leaves)} values, wanted one scalar; return (value, extras) with "
-                        f"has_aux=True, or use ng.jacobian or ng.vjp{at(user_line())}")
+        raise TypeError(f"{what}: the function returned a nest of {len(leaves)} values, wanted one scalar; return "
+                        f"(value, extras) with has_aux=True, or use ng.jacobian or ng.vjp{at(user_line())}")
     y = as_node(graph, leaves[0])
     if y.shape:
-        raise ShapeError(f"{what}: the function returned shape {show_shape(y.shape)}, wanted a scalar; use ng.jacobian, or reduce it "
-                         f"with np.sum or np.mean{at(user_line())}")
+        raise ShapeError(f"{what}: the function returned shape {show_shape(y.shape)}, wanted a scalar; use "
+                         f"ng.jacobian, or reduce it with np.sum or np.mean{at(user_line())}")
     if y.dtype.kind != "f":
         raise DtypeError(f"{what}: the function returned {y.dtype}, wanted a real floating scalar"
                          + ("; take its real part or absolute value" if y.dtype.kind == "c" else "") + at(user_line()))
@@ -59,7 +60,8 @@ def pull_back(graph: Graph, ys: Sequence[Tensor], xs: Sequence[Tensor], cotangen
         return [g if g is not None else apply("zeros_like", x) for g, x in zip(found, xs, strict=True)]
 
 
-def push_along(graph: Graph, ys: Sequence[Tensor], xs: Sequence[Tensor], tangents: Sequence[Tensor | None]) -> list[Tensor]:
+def push_along(graph: Graph, ys: Sequence[Tensor], xs: Sequence[Tensor],
+               tangents: Sequence[Tensor | None]) -> list[Tensor]:
     """The tangents of ys; zeros where one depends on no x that has a tangent."""
     moving = [(x, t) for x, t in zip(xs, tangents, strict=True) if t is not None]
     found = pushforward(ys, [x for x, _ in moving], [t for _, t in moving])
@@ -67,7 +69,8 @@ def push_along(graph: Graph, ys: Sequence[Tensor], xs: Sequence[Tensor], tangent
         return [t if t is not None else apply("zeros_like", y) for t, y in zip(found, ys, strict=True)]
 
 
-def tangents_for(graph: Graph, given: Sequence[Any], xs: Sequence[Tensor], what: str, names: Sequence[str]) -> list[Tensor | None]:
+def tangents_for(graph: Graph, given: Sequence[Any], xs: Sequence[Tensor], what: str,
+                 names: Sequence[str]) -> list[Tensor | None]:
     """Tangents checked against their primals: of the same shape, cast within floating point; None is zero."""
     return [None if t is None else _fitted(as_node(graph, t), x, f"{what}: the tangent of {name}")
             for t, x, name in zip(given, xs, names, strict=True)]
@@ -75,8 +78,8 @@ def tangents_for(graph: Graph, given: Sequence[Any], xs: Sequence[Tensor], what:
 
 def cotangents_for(graph: Graph, given: Sequence[Any], ys: Sequence[Tensor], what: str) -> list[Tensor | None]:
     """Cotangents checked against the results; None is zero, and so is that of an integer result."""
-    return [None if c is None or not is_trainable(y.dtype) else
-            _fitted(as_node(graph, c), y, f"{what}: cotangent {i}") for i, (c, y) in enumerate(zip(given, ys, strict=True))]
+    return [_fitted(as_node(graph, c), y, f"{what}: cotangent {i}")
+            if c is not None and is_trainable(y.dtype) else None for i, (c, y) in enumerate(zip(given, ys, strict=True))]
 
 
 def _fitted(tensor: Tensor, like: Tensor, what: str) -> Tensor:

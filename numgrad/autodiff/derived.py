@@ -73,7 +73,7 @@ def _rows(y: Tensor, xs: Sequence[Tensor]) -> list[Tensor | None]:
     for gradient, x in zip(pulled, xs, strict=True):
         block = next(found) if gradient is not None else None
         if gradient is not None and block is None:  # a path, but zero whatever the cotangent: sign
-            block = apply("full", shape=y.spec.shape + x.spec.shape, value=0, dtype=_field(y, x))
+            block = _zeros(y, x)
         if block is not None and x.dtype.kind == "c":
             block = apply("conj", block)  # a pull gives the conjugate of a row
         result.append(_shaped(block, y.spec.shape + x.spec.shape) if block is not None else None)
@@ -89,7 +89,7 @@ def _columns(ys: Sequence[Tensor], x: Tensor) -> list[Tensor | None]:
     for move, y in zip(pushed, ys, strict=True):
         block = next(found) if move is not None else None
         if move is not None and block is None:
-            block = apply("full", shape=y.spec.shape + x.spec.shape, value=0, dtype=_field(y, x))
+            block = _zeros(y, x)
         elif block is not None:
             rank = len(y.shape)
             if rank:
@@ -108,12 +108,13 @@ def full_jacobian(ys: Sequence[Tensor], xs: Sequence[Tensor], mode: str) -> list
     if mode not in ("auto", "forward", "reverse"):
         raise ValueError(f"jacobian: unknown mode {mode!r}, wanted 'auto', 'forward' or 'reverse'{at(user_line())}")
     blocks = jacobian_blocks(ys, xs, choose_mode(ys, xs) if mode == "auto" else mode)
-    return [[block if block is not None else apply("full", shape=y.spec.shape + x.spec.shape, value=0, dtype=_field(y, x))
-             for block, x in zip(row, xs, strict=True)] for row, y in zip(blocks, ys, strict=True)]
+    return [[block if block is not None else _zeros(y, x) for block, x in zip(row, xs, strict=True)]
+            for row, y in zip(blocks, ys, strict=True)]
 
 
-def _field(y: Tensor, x: Tensor) -> Any:
-    return y.dtype if y.dtype.kind == "c" or x.dtype.kind != "c" else x.dtype
+def _zeros(y: Tensor, x: Tensor) -> Tensor:
+    dtype = y.dtype if y.dtype.kind == "c" or x.dtype.kind != "c" else x.dtype
+    return apply("full", shape=y.spec.shape + x.spec.shape, value=0, dtype=dtype)
 
 
 def _own_nodes(graph: Graph, ys: Any, xs: Any, what: str) -> tuple[list[Tensor], list[Tensor]]:
@@ -172,16 +173,18 @@ def second_derivatives(ys: Any, xs: Any, gate_gradients: bool, aggregation_metho
     check_method(aggregation_method)
     with graph.as_default(), graph.lock, scope_in(graph, name):
         y_list, x_list = _own_nodes(graph, ys, xs, name)
-        first = differentiate(y_list, x_list, None, "", gate_gradients, aggregation_method, None, "none", colocate=colocate)
+        first = differentiate(y_list, x_list, None, "", gate_gradients, aggregation_method, None, "none",
+                              colocate=colocate)
         result = []
         for i, (gradient, x) in enumerate(zip(first, x_list, strict=True)):
             if x.dtype.kind == "c":
-                raise TypeError(f"hessians: x {i} ({x.name}) is {x.dtype}; second derivatives are for real xs{at(user_line())}")
+                raise TypeError(f"hessians: x {i} ({x.name}) is {x.dtype}; second derivatives are for real "
+                                f"xs{at(user_line())}")
             block = jacobian_blocks([dense(gradient)], [x], "reverse")[0][0] if gradient is not None else None
             if block is None:
                 why = "no y depends on it" if gradient is None else "every y is linear in it"
-                raise ValueError(f"hessians: there is no second derivative for x {i} ({x.name}): {why}; ng.hessian gives zeros"
-                                 f"{at(user_line())}")
+                raise ValueError(f"hessians: there is no second derivative for x {i} ({x.name}): {why}; ng.hessian "
+                                 f"gives zeros{at(user_line())}")
             result.append(block)
     return result
 
@@ -222,8 +225,8 @@ def hessian_vector_product(ys: Any, xs: Sequence[Any], v: Sequence[Any]) -> list
     """
     for what, given in (("xs", xs), ("v", v)):
         if not isinstance(given, (list, tuple)):
-            raise TypeError(f"hessian_vector_product: {what} is a {type(given).__name__}, wanted a list or tuple of tensors"
-                            f"{at(user_line())}")
+            raise TypeError(f"hessian_vector_product: {what} is a {type(given).__name__}, wanted a list or tuple of "
+                            f"tensors{at(user_line())}")
     graph = common_graph(ys, xs, v)
     if len(xs) != len(v):
         raise ValueError(f"hessian_vector_product: {len(xs)} xs and {len(v)} vectors{at(user_line())}")
@@ -239,5 +242,6 @@ def hessian_vector_product(ys: Any, xs: Sequence[Any], v: Sequence[Any]) -> list
 
 def _like(vector: Tensor, gradient: Tensor) -> Tensor:
     if vector.dtype.kind == "c" and gradient.dtype.kind != "c":
-        raise DtypeError(f"hessian_vector_product: a vector is {vector.dtype} for an x of {gradient.dtype}{at(user_line())}")
+        raise DtypeError(f"hessian_vector_product: a vector is {vector.dtype} for an x of "
+                         f"{gradient.dtype}{at(user_line())}")
     return vector if vector.dtype == gradient.dtype else apply("cast", vector, dtype=gradient.dtype)

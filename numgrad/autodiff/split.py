@@ -1,4 +1,4 @@
-"""Split a graph in two phases: what is known early, what waits for late inputs, and the residuals that pass between them."""
+"""Split a graph in two phases: what is known early, what waits for late inputs, the residuals between them."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ __all__ = ["Phases", "split"]
 class Phases(NamedTuple):
     """The second phase as a graph of its own inputs.
 
-    `residuals` are values of the first phase; `stand_ins` the placeholders that carry them into the second, which computes `outputs`
-    from the early inputs, the stand-ins and the late inputs.
+    `residuals` are values of the first phase; `stand_ins` the placeholders that carry them into the second, which
+    computes `outputs` from the early inputs, the stand-ins and the late inputs.
     """
 
     residuals: list[Tensor]

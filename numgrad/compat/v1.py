@@ -1,4 +1,4 @@
-"""`gradients` and `hessians` with TensorFlow 1's signatures: `colocate_gradients_with_ops` stands among the arguments."""
+"""`gradients` and `hessians` with TensorFlow 1's signatures, `colocate_gradients_with_ops` among the arguments."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ def gradients(ys: Any, xs: Any, grad_ys: Any = None, name: str = "gradients", co
     >>> float(ng.run(g, {x: 3.0}))
     6.0
     """
-    return differentiate(ys, xs, grad_ys, name, gate_gradients, aggregation_method, stop_gradients, unconnected_gradients,
-                         colocate=colocate_gradients_with_ops)
+    return differentiate(ys, xs, grad_ys, name, gate_gradients, aggregation_method, stop_gradients,
+                         unconnected_gradients, colocate=colocate_gradients_with_ops)
 
 
 def hessians(ys: Any, xs: Any, name: str = "hessians", colocate_gradients_with_ops: bool = False,

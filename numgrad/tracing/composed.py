@@ -48,7 +48,8 @@ def append(arr: Any, values: Any, axis: int | None = None) -> Tensor:
 @_enter
 def array_equal(a1: Any, a2: Any) -> Any:
     a, b = as_tensor(a1), as_tensor(a2)
-    if a.ndim != b.ndim or any(isinstance(m, int) and isinstance(n, int) and m != n for m, n in zip(a.shape, b.shape, strict=True)):
+    if a.ndim != b.ndim or any(
+            isinstance(m, int) and isinstance(n, int) and m != n for m, n in zip(a.shape, b.shape, strict=True)):
         return as_tensor(np.False_)
     return ops.all(ops.equal(a, b))
 

@@ -1,4 +1,4 @@
-"""What the transforms share: arguments to differentiate by, functions of functions, and traces kept with their function."""
+"""What the transforms share: arguments to differentiate by, functions of functions, traces kept with them."""
 
 from __future__ import annotations
 

@@ -98,9 +98,9 @@ class Function:
         arrays = [call_array(a) for a in arguments if a.kind != "static"]
         world = call_inputs(variant) if state.recorders else []
         results = _results(variant.program, arrays)
-        if world or any([isinstance(x, Tensor) for x in leaves]):
+        if world or any(isinstance(x, Tensor) for x in leaves):
             results = record_call(self, key, variant, leaves, structure, arguments, world, results)
-        elif not kwargs and len(args) == len(arrays) and all([type(a) is np.ndarray for a in args]):
+        elif not kwargs and len(args) == len(arrays) and all(type(a) is np.ndarray for a in args):
             self._direct = variant.program.entry, variant.finish
         return results[0] if variant.finish is None else variant.finish(results)
 
@@ -216,7 +216,8 @@ class Function:
                 self._latest = variant
                 return variant
 
-    def _look_at(self, error: TracedValueError, structure: Structure, given: list[Argument], arguments: list[Argument]) -> bool:
+    def _look_at(self, error: TracedValueError, structure: Structure, given: list[Argument],
+                 arguments: list[Argument]) -> bool:
         """Make static the Python numbers that a looked-at value comes from; False when it comes from arrays too."""
         graph = error.tensor.graph
         if graph is None:
@@ -224,7 +225,9 @@ class Function:
         inputs = [op.outputs[0] for op in graph.operations if op.type == "placeholder"]
         traced = [i for i, a in enumerate(arguments) if a.kind != "static"]
         found = numbers_behind(error, inputs)
-        if len(inputs) != len(traced) or not found or any(not isinstance(arguments[traced[i]].kind, str) for i in found):
+        if len(inputs) != len(traced) or not found:
+            return False
+        if any(not isinstance(arguments[traced[i]].kind, str) for i in found):
             return False
         key = (structure, tuple([a[:2] for a in given]))
         self._looked_at[key] = self._looked_at.get(key, frozenset()) | {traced[i] for i in found}
@@ -251,7 +254,7 @@ class Function:
         self._looked_at: dict[Any, frozenset[int]] = {}
         self._latest: Variant | None = None
         self.derived: dict[Any, Function] = {}  # functions that compute derivatives of recorded calls
-        self._direct: tuple[Any, Any] = (None, None)  # the native call that served last, and what to make of its outputs
+        self._direct: tuple[Any, Any] = (None, None)  # the native call that served last, what to make of its outputs
         self.trace_count = 0
 
     @property
@@ -321,7 +324,7 @@ def _results(program: Any, arrays: list[np.ndarray[Any, Any]]) -> Sequence[np.nd
 def in_graph(values: Iterable[Any]) -> bool:
     """Whether a call with these leaves adds to a graph: one is being built, or a value belongs to one."""
     return bool(state.graphs) or any(
-        [isinstance(x, (Size, Tensor)) and getattr(x, "_value", None) is None for x in values])
+        isinstance(x, (Size, Tensor)) and getattr(x, "_value", None) is None for x in values)
 
 
 def _is_leaf(value: Any) -> bool:

@@ -20,6 +20,8 @@ from numgrad.types import is_trainable
 
 __all__ = ["in_two_phases"]
 
+ValueAndMap = tuple[Any, Callable[[Any], Any]]
+
 
 class _Late:
     """The second phase of one trace of `vjp` or `linearize`: late inputs in, derivatives out."""
@@ -34,13 +36,15 @@ class _Late:
         """Early inputs, residuals and late inputs in; the derivatives out."""
         if self.variant is None:
             late = [t for t in self.late if t is not None]
-            self.variant = Variant(graph, [*inputs, *self.phases.stand_ins, *late], self.phases.outputs, self.out_structure)
+            early = [*inputs, *self.phases.stand_ins]
+            self.variant = Variant(graph, [*early, *late], self.phases.outputs, self.out_structure)
         return self.variant.program
 
     def arrays(self, nest: Any, shapes: Sequence[tuple[int, ...]], what: str) -> list[np.ndarray[Any, Any]]:
         """The late inputs' arrays of a user's nest, checked; None is zeros."""
         result = []
-        for i, (value, like, late) in enumerate(zip(arrange(nest, self.structure, what), self.likes, self.late, strict=True)):
+        given = arrange(nest, self.structure, what)
+        for i, (value, like, late) in enumerate(zip(given, self.likes, self.late, strict=True)):
             if late is None:
                 continue
             array = np.zeros(shapes[i]) if value is None else np.asarray(value)
@@ -53,7 +57,7 @@ class _Late:
 
 
 class _TwoPhase:
-    """A function that is traced once, and split: its value and residuals at once, its derivative map when it is called."""
+    """A function traced once, and split: value and residuals at once, the derivative map when it is called."""
 
     def __init__(self, f: Callable[..., Any], what: str) -> None:
         self.f, self.what = f, what
@@ -95,7 +99,8 @@ class _TwoPhase:
 
 
 def in_two_phases(what: str, f: Callable[..., Any], primals: tuple[Any, ...],
-               in_the_graph: Callable[[Graph, Chosen], tuple[Any, Callable[[Any], Any]]]) -> tuple[Any, Callable[[Any], Any]]:
+                  in_the_graph: Callable[[Graph, Chosen], ValueAndMap]) -> ValueAndMap:
+    """The value of f at the primals and its derivative map; within a graph, what `in_the_graph` makes."""
     leaves = flatten(primals)[0]
     if not in_graph(leaves):
         return kept_with(f, what, lambda: _TwoPhase(f, what))(primals)  # type: ignore[no-any-return]

@@ -1,4 +1,4 @@
-"""A trace: a Python function run once on symbolic arguments, its graph, the sizes that it holds for, and its program."""
+"""A trace: a Python function run once on symbolic arguments, its graph, the sizes it holds for, its program."""
 
 from __future__ import annotations
 
@@ -35,8 +35,7 @@ class Static:
             hash(self.key)
         except TypeError as error:
             raise TypeError(f"{where}: a {type(value).__name__} is neither an array nor hashable; pass arrays, "
-                            f"numbers, nests of "
-                            f"them, or hashable static values{at(user_line())}") from error
+                            f"numbers, nests of them, or hashable static values{at(user_line())}") from error
 
 
 def _static_key(value: Any) -> Any:
@@ -99,8 +98,7 @@ def _array(leaf: Any, where: Callable[[], str]) -> Argument:
                          f"{error}{at(user_line())}") from error
     if array.dtype == object:
         raise DtypeError(f"{where()}: an array of Python objects (dtype object); wanted numbers, of one dtype; "
-                         f"convert it with "
-                         f".astype(float), or pass a list or dict of arrays as a nest{at(user_line())}")
+                         f"convert it with .astype(float), or pass a list or dict of arrays as a nest{at(user_line())}")
     try:
         dtype = as_dtype(array.dtype)
     except DtypeError as error:
@@ -176,7 +174,8 @@ def make_program(inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> Any:
     return compile_program(inputs, outputs)
 
 
-def trace(function: Callable[..., Any], arguments: Sequence[Argument], structure: Structure, names: Sequence[str]) -> Variant:
+def trace(function: Callable[..., Any], arguments: Sequence[Argument], structure: Structure,
+          names: Sequence[str]) -> Variant:
     """Run `function` on placeholders for the arguments that are not static."""
     graph = Graph()
     graph.assigned = {}
@@ -216,8 +215,7 @@ def result_tensors(result: Any, graph: Graph | None, function: Callable[..., Any
                 tensor = graph.capture(tensor)
             elif tensor.op.graph is not graph:
                 raise GraphError(f"{_name(function)}: returned {tensor!r}, a tensor of another graph; traced values "
-                                 f"must not be kept "
-                                 f"from one trace to the next{at(tensor.op.where)}")
+                                 f"must not be kept from one trace to the next{at(tensor.op.where)}")
             if tensor in seen or (tensor.op is not None and tensor.op.type in ("placeholder", "constant")):
                 tensor = apply("identity", tensor)  # a result never shares memory with an argument or another result
             seen.add(tensor)
@@ -231,8 +229,7 @@ def _name(function: Callable[..., Any]) -> str:
 
 def _bad_result(function: Callable[..., Any], leaf: Any) -> DtypeError:
     return DtypeError(f"{_name(function)}: returned a {type(leaf).__name__} ({leaf!r:.60}); wanted tensors, arrays, "
-                      f"numbers, None, or "
-                      f"tuples, lists, dicts and dataclasses of them{at(user_line())}")
+                      f"numbers, None, or tuples, lists, dicts and dataclasses of them{at(user_line())}")
 
 
 def numbers_behind(error: TracedValueError, variant_inputs: Sequence[Tensor]) -> list[int]:
