@@ -58,7 +58,8 @@ def _named(name: str, *homes: Any) -> _Function | None:
 def ufunc_for(ufunc: np.ufunc) -> _Function | None:
     """The function of this library that does what a NumPy or SciPy ufunc does, or None."""
     own = getattr(np, ufunc.__name__, None) is ufunc  # SciPy's may share a name with another function of ours
-    return _named(ufunc.__name__, *((ops, special, nn) if own else (special, ops, nn)))
+    homes: list[Any] = [ops, special, nn] if own else [special, ops, nn]
+    return _named(ufunc.__name__, *homes)
 
 
 def function_for(function: Any) -> _Function | None:

@@ -67,13 +67,13 @@ def average(a: Any, axis: Any = None, weights: Any = None, *, keepdims: bool = F
 
 @_enter
 def diff(a: Any, n: int = 1, axis: int = -1) -> Tensor:
-    x = as_tensor(a)
+    x: Any = as_tensor(a)
     axis = normalize_axis(axis, x.ndim, "diff")
     for _ in range(n):
         after = x[tuple(slice(1, None) if i == axis else slice(None) for i in range(x.ndim))]
         before = x[tuple(slice(None, -1) if i == axis else slice(None) for i in range(x.ndim))]
         x = ops.not_equal(after, before) if x.dtype.kind == "b" else ops.subtract(after, before)
-    return x
+    return x  # type: ignore[no-any-return]
 
 
 @_enter
@@ -83,7 +83,7 @@ def ptp(a: Any, axis: Any = None, *, keepdims: bool = False) -> Tensor:
 
 @_enter
 def trapezoid(y: Any, x: Any = None, dx: float = 1.0, axis: int = -1) -> Tensor:
-    values = as_tensor(y)
+    values: Any = as_tensor(y)
     axis = normalize_axis(axis, values.ndim, "trapezoid")
     after = values[tuple(slice(1, None) if i == axis else slice(None) for i in range(values.ndim))]
     before = values[tuple(slice(None, -1) if i == axis else slice(None) for i in range(values.ndim))]

@@ -72,9 +72,13 @@ class Function:
             raise TypeError(f"function: got a {type(python).__name__}, wanted a callable{at(user_line())}")
         functools.update_wrapper(self, python, updated=())
         self.__wrapped__ = python
+        self.__qualname__: str = getattr(python, "__qualname__", type(python).__name__)
         self._remake = remake
         self._static_numbers = {static_argnums} if isinstance(static_argnums, int) else set(static_argnums)
         self._static_names = {static_argnames} if isinstance(static_argnames, str) else set(static_argnames)
+        self.trace_count = 0
+        self._latest: Variant | None = None
+        self._direct: tuple[Any, Any] = (None, None)  # the native call that served last, what to make of its outputs
         self.clear_cache()
         _functions.add(self)
 
@@ -252,9 +256,9 @@ class Function:
         self._lock = threading.RLock()
         self._entries: dict[Any, _Entry] = {}
         self._looked_at: dict[Any, frozenset[int]] = {}
-        self._latest: Variant | None = None
+        self._latest = None
         self.derived: dict[Any, Function] = {}  # functions that compute derivatives of recorded calls
-        self._direct: tuple[Any, Any] = (None, None)  # the native call that served last, what to make of its outputs
+        self._direct = (None, None)
         self.trace_count = 0
 
     @property
