@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
-from numgrad.autodiff.aggregate import AggregationMethod
+from numgrad.autodiff.aggregate import AggregationMethod, add_n
 from numgrad.autodiff.reverse import walk_back
 from numgrad.autodiff.slices import IndexedSlices, dense
 from numgrad.errors import SourceLine, user_line
@@ -94,14 +94,25 @@ class Recording:
                 self.tracked.add(node)
 
     def path(self, ys: Sequence[Tensor], xs: Sequence[Tensor]) -> tuple[list[Any], set[Tensor]]:
-        """The recorded operations between xs and ys, in order, and the tensors on the way."""
-        return along(self.operations, ys, xs, lambda t: t.dtype.kind in "fc")
+        """The recorded operations between the watched ones among xs and ys, in order, and the tensors on the way."""
+        return along(self.operations, ys, [x for x in xs if x in self.tracked], lambda t: t.dtype.kind in "fc")
 
     def gradients(self, ys: Sequence[Tensor], xs: Sequence[Tensor], cotangents: Sequence[Tensor | None], *,
                   rows: bool = True) -> list[Tensor | IndexedSlices | None]:
-        """The sum over ys of the derivatives with respect to each x; `rows` keeps gradients of gathers row-sparse."""
+        """The sum over ys of the derivatives with respect to each x; `rows` keeps gradients of gathers row-sparse.
+
+        An x that is not watched has a gradient only as a y.
+        """
         path, reached = self.path(ys, xs)
-        return walk_back(path, reached, ys, xs, cotangents, AggregationMethod.AUTO, _around, rows=rows)
+        followed = [x for x in xs if x in self.tracked]
+        found = dict(zip(followed, walk_back(path, reached, ys, followed, cotangents, AggregationMethod.AUTO, _around,
+                                             rows=rows), strict=True))
+        return [found[x] if x in found else _own(x, ys, cotangents) for x in xs]
+
+
+def _own(x: Tensor, ys: Sequence[Tensor], cotangents: Sequence[Tensor | None]) -> Tensor | None:
+    terms = [ct for y, ct in zip(ys, cotangents, strict=True) if y is x and ct is not None]
+    return add_n(terms) if terms else None
 
 
 def _around(operation: Any) -> AbstractContextManager[Any]:
