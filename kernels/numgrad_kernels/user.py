@@ -103,7 +103,7 @@ def _compiled(function: Callable[..., Any], inputs: Sequence[tuple[str, int]], o
     exec(compile(text, f"<numgrad kernel for {title}>", "exec"), names)
     try:
         native = numba.cfunc(types.void(types.CPointer(types.int64), types.int64, types.int64))(names["kernel"])
-    except NumbaError as error:
+    except (NumbaError, NotImplementedError) as error:  # the latter for dtypes that Numba has no values of
         listed = ", ".join(f"{dtype} with {rank} axes" for dtype, rank in (*inputs, *outputs))
         raise KernelBuildError(f"{title} does not compile for arrays of {listed}: {error}") from error
     address = native.address

@@ -221,9 +221,10 @@ def _call_custom(function: Callable[..., Any], args: tuple[Any, ...], keywords: 
         variables, handles = reads.in_order()
         rule = _Rule(name_of(function), result[1], call.nest(), variables, user_line())
         outputs = [as_tensor(leaf) for leaf in leaves]
+        rule.given = (*outputs, *inputs, *handles)
         made = passed_on("custom_gradient", outputs, [*inputs, *handles], rule)
-        if made:
-            rule.given = made[0].op.inputs if made[0].op is not None else (*outputs, *inputs, *handles)
+        if made and made[0].op is not None:
+            rule.given = made[0].op.inputs  # eager inputs are nodes there
     return unflatten(structure, made)
 
 

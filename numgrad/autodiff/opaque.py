@@ -20,7 +20,7 @@ Rule = Callable[..., Any]
 
 
 def user_vjp(rule: Rule, op: Operation, cts: Sequence[Tensor | None]) -> list[Any]:
-    """The answer of a user's rule ``rule(op, *cotangents)``; floating outputs that nothing depends on get zeros."""
+    """What a rule ``rule(op, *cotangents)`` answers; floating outputs that nothing depends on get zeros."""
     given = [apply("zeros_like", t) if ct is None and is_trainable(t.dtype) else ct
              for ct, t in zip(cts, op.outputs, strict=True)]
     result = rule(op, *given)
@@ -66,7 +66,8 @@ def _call_python(*arrays: np.ndarray[Any, Any], function: Callable[..., Any], sp
     outputs = tuple([np.empty(tuple(shape), dtype) for dtype, shape in specs])
     each = [(dtype, tuple(shape)[rows:]) for dtype, shape in specs]
     for index in np.ndindex(*tuple(specs[0][1])[:rows]):
-        for output, result in zip(outputs, _call_once([a[index] for a in arrays], function, each, several), strict=True):
+        results = _call_once([a[index] for a in arrays], function, each, several)
+        for output, result in zip(outputs, results, strict=True):
             output[index] = result
     return outputs
 
