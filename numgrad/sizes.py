@@ -378,7 +378,7 @@ def _lifted(size: Size, other: Any, operation: Callable[[Dim, Dim], Dim], method
     return NotImplemented
 
 
-def lone_symbol(dim: Dim) -> Symbol | None:
+def lone_symbol(dim: Dim | None) -> Symbol | None:
     """The unknown size that a size consists of, or None when it is anything more."""
     if isinstance(dim, Size) and len(dim.terms) == 1:
         (monomial, coefficient), = dim.terms

@@ -15,7 +15,7 @@ from numgrad.compiler.rewrite import lower
 from numgrad.graph.core import Graph, placeholder
 from numgrad.tracing.compiled import compile as compile_graph
 from numgrad_kernels import build
-from tests.compiler_cases import Case, exact
+from tests.compiler_cases import Case, exact, units
 
 F8 = np.dtype(np.float64)
 
@@ -257,6 +257,21 @@ def test_slots_are_shared_only_by_values_whose_lives_do_not_overlap() -> None:
         wanted = total
     array = exact(F8, (50,))
     assert np.array_equal(case_run(array), ng.run(wanted, {x: array}))
+
+
+def test_partial_results_have_room_for_the_longest_reduction() -> None:
+    """A short sum and a long one after it may share the slot of their results; their chunks must fit all the same."""
+
+    def function(x: Any, y: Any) -> Any:
+        short = ng.cumsum(ng.reshape(ng.sum(x), (1,)), axis=0)
+        long = ng.cumsum(ng.reshape(ng.sum(y * short), (1,)), axis=0)
+        return ng.cumsum(long + 1.0, axis=0)
+
+    case = Case(function, (F8, ("n",)), (F8, ("m",)))
+    partials = [w for _, entries in case.program.code.layout.rows for kind, w, _, _ in entries if kind == "partials"]
+    assert len(set(partials)) < len(partials) / 2, "the two sums no longer share a slot: write this test anew"
+    case.check(units(F8, (20_000,)) * 0.0 + 1.0, units(F8, (3_000_000,)), ulps=4)
+    assert case.program.plan()["arena_bytes"] >= 8 * (3_000_000 // 8192)
 
 
 def test_a_planted_fault_in_the_memory_plan_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:

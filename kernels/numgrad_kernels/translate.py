@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ast
 import math
+from collections.abc import Callable
 from typing import Any
 
 from numgrad_kernels.typed_ir import PARTS, Typed, Untranslated, Values
@@ -240,8 +241,8 @@ class _Translator(Values):
             and isinstance(node.operand, ast.Constant)
             and not isinstance(node.operand.value, bool)
         ):
-            value = node.operand.value
-            return self.constant(-value if isinstance(value, (int, float)) else None)
+            number = node.operand.value
+            return self.constant(-number if isinstance(number, (int, float)) else None)
         value = self.expression(node.operand)
         if isinstance(node.op, ast.Not):
             return Typed("b1", self.builder.not_(self.converted(value, "b1").value))
@@ -270,7 +271,7 @@ class _Translator(Values):
             return self.extremum(name, *args)
         if name in ("float_bits", "bits_float"):
             return self.recast_bits(args[0])
-        methods = {
+        methods: dict[str, Callable[..., Typed]] = {
             "min": self.smaller,
             "select": self.select,
             "complex": self.complex,

@@ -151,7 +151,7 @@ class Values:
         """A value in another kind, by one conversion instruction."""
         if value.kind == kind:
             return value
-        builder, wanted, given = self.builder, self.types.get(kind), value.kind
+        builder, wanted, given = self.builder, self.types[PARTS.get(kind, kind)], value.kind
         if kind in PARTS:
             part = PARTS[kind]
             pair = value.value if given in PARTS else (value.value, None)

@@ -13,7 +13,7 @@ from numgrad.compiler.memory import assign_slots
 from numgrad.compiler.rewrite import Value, lower
 from numgrad.compiler.schedule import schedule
 from numgrad.graph.core import Tensor
-from numgrad.types import ShapeEnv
+from numgrad.types import Dim, ShapeEnv
 
 __all__ = ["Code"]
 
@@ -42,7 +42,7 @@ class Code:
 
     def _make_layout(self, sizes: ShapeEnv) -> Layout:
         places: dict[Value, tuple[str, int]] = {v: ("input", i) for i, v in enumerate(self.schedule.inputs)}
-        size_nodes = []
+        size_nodes: list[Dim] = []
         for node in self.schedule.lowered.nodes:
             if node.record.name == "constant":
                 self.constants.append(np.ascontiguousarray(node.attrs["value"]))

@@ -33,7 +33,7 @@ def njit_source(program: Program) -> tuple[str, dict[str, Any]]:
         dims = ", ".join(sizes.source(d) for d in shape)
         kind = "bool_" if dtype == bool else dtype.name
         lines.append(f"o{i} = np.empty(({dims}{',' if shape else ''}), np.{kind})" if shape else f"o{i} = np.empty(1, np.{kind})")
-    total = []
+    total: list[str] = []
     for slot, index in enumerate(layout.slot_bytes):
         lines.append(f"a{slot} = {' + '.join(total[-1:]) or '0'}")
         lines.append(f"e{slot} = a{slot} + ({size_text[index]} + {ALIGN - 1}) // {ALIGN} * {ALIGN}")
@@ -98,8 +98,9 @@ def _steps(program: Program, lines: list[str], scope: dict[str, Any], size_text:
     layout = program.code.layout
     held: dict[str, None] = {}
     for k, (launch, (_, entries)) in enumerate(zip(layout.launches, layout.rows, strict=True)):
-        if layout.chunked[k] is not None:
-            first, below = (size_text[i] for i in layout.chunked[k])
+        chunked = layout.chunked[k]
+        if chunked is not None:
+            first, below = (size_text[i] for i in chunked)
             lines.append(f"length = max(1, {CHUNK_ELEMENTS} // max(1, {below}))")
             lines.append(f"count = max(1, ({first} + length - 1) // length)")
         scope[f"k_{launch.symbol}"] = _external(launch.symbol, launch.address)

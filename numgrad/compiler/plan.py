@@ -25,7 +25,11 @@ class Context:
     def __init__(self, entry: Callable[..., int]) -> None:
         self.entry = entry
         self.alive: list[Any] = []
+        self.block: Any = None
         self.call: Any = None
+        self.program: Any = None
+        self.status: Any = None
+        self.table: Any = None
 
     def run(self, arrays: Sequence[Any], outputs: Sequence[Any] | None) -> tuple[int, Any]:
         """Run once, into `outputs` or fresh arrays: the entry's code and the outputs."""

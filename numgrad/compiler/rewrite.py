@@ -128,18 +128,18 @@ class Lowered:
             if _filled_with(inputs[1], 1) and same_shape(inputs[0].shape, specs[0].shape):
                 return (inputs[0],)
         elif name == "permute_dims":
-            source = inputs[0].node
+            node = inputs[0].node
             if tuple(attrs["axes"]) == tuple(range(len(attrs["axes"]))):
                 return (inputs[0],)
-            if source.record.name == "permute_dims":
-                axes = tuple(source.attrs["axes"][a] for a in attrs["axes"])
-                return self.make(record, source.inputs, {"axes": axes}, specs, where)
+            if node.record.name == "permute_dims":
+                axes = tuple(node.attrs["axes"][a] for a in attrs["axes"])
+                return self.make(record, node.inputs, {"axes": axes}, specs, where)
         elif name in ("reshape", "broadcast_to"):
             if same_shape(inputs[0].shape, specs[0].shape):
                 return (inputs[0],)
-            source = inputs[0].node
-            if source.record.name == name:
-                return self.make(record, source.inputs, attrs, specs, where)
+            node = inputs[0].node
+            if node.record.name == name:
+                return self.make(record, node.inputs, attrs, specs, where)
         if (record.kind != "effect" and inputs and all(v.op == "constant" for v in inputs)
                 and not any(isinstance(d, Size) for s in specs for d in s.shape)
                 and sum(int(size_product(s.shape)) for s in specs) <= FOLD_LIMIT and not _any_size(attrs)):

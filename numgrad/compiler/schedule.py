@@ -12,7 +12,7 @@ from numgrad.compiler.access import Access, aligned, contiguous_strides, is_iden
 from numgrad.compiler.fusion import Fuser, Group, is_small_constant
 from numgrad.compiler.nest import Instruction, Nest, Reduction, Ref, Store, collapse
 from numgrad.compiler.rewrite import Lowered, Node, Value
-from numgrad.types import size_product
+from numgrad.types import Shape, size_product
 
 __all__ = ["LibraryStep", "Schedule", "schedule"]
 
@@ -83,7 +83,7 @@ def _regions(fuser: Fuser, node: Node, needed: set[Value]) -> list[Nest]:
     strides = contiguous_strides(output.shape)
     result = []
     if regions.fill:
-        space = (size_product(output.shape),)
+        space: Shape = (size_product(output.shape),)
         zero: Ref = ("number", (0, output.dtype))
         result.append(Nest(space, "O", [], [], [Store(zero, Access(output, 0, (1,)))], [], node.where))
     places = regions.place([v.spec for v in node.inputs], output.spec, node.attrs, strides)

@@ -84,22 +84,26 @@ class Tables:
     def _allocate(self) -> int:
         """Offsets of slots, scratch and partial results in one arena, and the arena; its bytes."""
         layout, values, total = self.layout, self.values, 0
-        self._slots, self._scratch, self._partials = [], [], {}
+        self._slots: list[int] = []
+        self._scratch: list[int] = []
+        self._partials: dict[Any, int] = {}
         for index in layout.slot_bytes:
             self._slots.append(total)
             total += -(-values[index] // ALIGN) * ALIGN
         for index, itemsize in layout.scratch:
             self._scratch.append(total)
             total += -(-values[index] * itemsize // ALIGN) * ALIGN
-        chunks = (1, 1)
+        partials: dict[Any, int] = {}  # the most bytes that any reduction into a place needs
+        count = 1
         for k, (_, entries) in enumerate(layout.rows):
             if layout.chunked[k] is not None:
-                chunks = self._chunks(k)
-            if chunks[1] > 1:
-                for kind, where, _, itemsize in entries:
-                    if kind == "partials" and where not in self._partials:
-                        self._partials[where] = total
-                        total += -(-chunks[1] * itemsize // ALIGN) * ALIGN
+                count = self._chunks(k)[1]
+            for kind, where, _, itemsize in entries:
+                if kind == "partials" and count > 1:
+                    partials[where] = max(partials.get(where, 0), count * itemsize)
+        for where, size in partials.items():
+            self._partials[where] = total
+            total += -(-size // ALIGN) * ALIGN
         self._base = self._buffer(total)
         pool = self._array(max(1, len(layout.size_nodes)))
         pool[:len(layout.size_nodes)] = [values[i] for i in layout.size_nodes]
