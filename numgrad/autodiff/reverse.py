@@ -164,8 +164,8 @@ def _pulled(op: Operation, given: Sequence[Tensor | IndexedSlices | None], neede
             if not op.record.smooth:  # declared to have no derivative: nothing flows
                 return [None] * len(op.inputs)
             raise refuse(op)
-        if op.type in ("identity", "positive") and isinstance(given[0], IndexedSlices):
-            return [given[0]]
+        if op.type in ("identity", "positive", "read_variable") and isinstance(given[0], IndexedSlices):
+            return [given[0], *[None] * (len(op.inputs) - 1)]
     cotangents = [dense(g) if g is not None else None for g in given]
     if user:
         cotangents = [apply("zeros_like", t) if g is None and is_trainable(t.dtype) else g

@@ -49,6 +49,8 @@ def _matched(given: Any, ys: Sequence[Tensor], nest: Structure) -> list[Any]:
     try:
         return arrange(given, nest, "output_gradients", lambda v: v is None)
     except ValueError:
+        if isinstance(given, (list, tuple)) and len(given) == len(ys):
+            return list(given)
         return flatten(given, lambda v: v is None)[0]
 
 
