@@ -76,6 +76,10 @@ class _Eager:
     def read(self, variable: Any, handle: Tensor) -> None:
         """Variables hold what they were given."""
 
+    def follows(self, tensor: Tensor) -> bool:
+        """Compiled functions are looked at as a whole."""
+        return False
+
 
 def all_values(outputs: Sequence[Tensor], feeds: Mapping[Tensor, Any]) -> dict[Tensor, Any]:
     """The values of everything that `outputs` depend on."""
