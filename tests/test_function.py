@@ -420,6 +420,9 @@ def test_what_a_function_shows() -> None:
     assert importable.__doc__ == "Twice the array." and importable.__name__ == "importable"
     assert importable.__wrapped__(3) == 6
     assert "numgrad.Function" in repr(importable)
+    assert f.plan()["steps"] >= 1
+    nested = ng.function(lambda tree, rate: tree["x"] * rate)
+    assert "multiply" in str(nested.profile({"x": np.ones(3)}, rate=2.0))
     f.clear_cache()
     assert f.trace_count == 0
     assert float(f(np.zeros(2))) == 2.0

@@ -1,11 +1,14 @@
 """NumPy's functions on tensors: the same values and dtypes as on arrays, and refusals that help."""
 
+import warnings
+
 import numpy as np
 import pytest
 import scipy.special
 
 import numgrad as ng
 from numgrad import protocols
+from numgrad.tracing import composed
 
 a = np.array([[1.0, 2.0], [3.0, 4.5]])
 
@@ -175,3 +178,121 @@ def test_arrays_on_the_left_give_tensors():
 
 def test_namespace():
     assert ng.asarray(a).__array_namespace__() is ng
+
+
+ARGUMENTS = {
+    "axis and dtype by position": lambda x: np.sum(x, 0, np.float32),
+    "everything at its default": lambda x: np.sum(x, None, None, None, np._NoValue, np._NoValue, np._NoValue),
+    "keepdims by position": lambda x: np.max(x, 1, None, True),
+    "ddof by position": lambda x: np.var(x, 0, None, None, 1),
+    "correction": lambda x: np.std(x, correction=1),
+    "bounds by name": lambda x: np.clip(x, a_min=1.5, a_max=None),
+    "bounds of the Array API": lambda x: np.clip(x, min=1.5),
+    "order of a reshape": lambda x: np.reshape(x, (4,), "F"),
+    "offset and axes": lambda x: np.diagonal(x, 1, 0, 1),
+    "axis of a take": lambda x: np.take(x, [1, 0], 1),
+    "axis of a concatenation": lambda x: np.concatenate((x, x), 1),
+    "padding options": lambda x: np.pad(x, 1, constant_values=3.0),
+    "indexing of a grid": lambda x: np.meshgrid(x[0], x[1], indexing="ij")[1],
+    "optimize": lambda x: np.einsum("ij,jk->ki", x, x, optimize=True),
+    "ord and axis": lambda x: np.linalg.norm(x, 1, 0, True),
+    "dtype of a ufunc": lambda x: np.multiply(x, x, dtype=np.float32),
+    "reduce": lambda x: np.logical_and.reduce(x > 1, axis=None),
+    "reduce by position": lambda x: np.add.reduce(x, 1),
+    "accumulate by position": lambda x: np.minimum.accumulate(x, 1),
+    "logaddexp.reduce": lambda x: np.logaddexp.reduce(x, axis=1),
+}
+COMPOSED = {
+    "append": lambda x: np.append(x, x[:1], axis=0),
+    "append flat": lambda x: np.append(x, 1.0),
+    "array_equal": lambda x: np.array_equal(x, x),
+    "array_equal of other shapes": lambda x: np.array_equal(x, x[0]),
+    "average": lambda x: np.average(x),
+    "average by weights": lambda x: np.average(x, axis=0, weights=x),
+    "average by weights of an axis": lambda x: np.average(x, axis=1, weights=np.array([1.0, 3.0])),
+    "copy": lambda x: np.copy(x),
+    "copy of bools": lambda x: np.copy(x > 2),
+    "cov": lambda x: np.cov(x),
+    "cov of columns": lambda x: np.cov(x, rowvar=False, bias=True),
+    "diagflat": lambda x: np.diagflat(x, 1),
+    "diff": lambda x: np.diff(x, axis=0),
+    "second diff": lambda x: np.diff(np.concatenate([x, x], 1), 2),
+    "diff of bools": lambda x: np.diff(x > 2),
+    "fix": lambda x: np.fix(x - 2.5),
+    "hsplit": lambda x: np.hsplit(x, 2)[1],
+    "vsplit": lambda x: np.vsplit(x, 2)[1],
+    "isneginf": lambda x: np.isneginf(np.log(x - 1)),
+    "isposinf": lambda x: np.isposinf(1 / (x - 1)),
+    "nansum": lambda x: np.nansum(np.log(2.5 - x), axis=1),
+    "nanprod": lambda x: np.nanprod(np.log(2.5 - x)),
+    "nanmean": lambda x: np.nanmean(np.log(2.5 - x), axis=0, keepdims=True),
+    "nanmax": lambda x: np.nanmax(np.log(2.5 - x), axis=1),
+    "nanmin": lambda x: np.nanmin(np.log(2.5 - x)),
+    "polyval": lambda x: np.polyval(x[1], x),
+    "ptp": lambda x: np.ptp(x, axis=1),
+    "select": lambda x: np.select([x < 1.5, x < 2.5], [x, x * 10], -1.0),
+    "trapezoid": lambda x: np.trapezoid(x),
+    "trapezoid over places": lambda x: np.trapezoid(x, np.array([0.0, 3.0]), axis=0),
+}
+
+
+@pytest.mark.parametrize("name", [*ARGUMENTS, *COMPOSED])
+def test_arguments_have_numpys_meaning(name):
+    f = ARGUMENTS.get(name) or COMPOSED[name]
+    with np.errstate(all="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # of rows that hold nan only
+        wanted = np.asarray(f(a))
+    found = ng.function(f)(a)
+    assert found.dtype == wanted.dtype
+    np.testing.assert_allclose(found, wanted, rtol=1e-6 if wanted.dtype == np.float32 else 1e-12)
+
+
+def test_every_composed_function_is_tested():
+    tested = {name.split()[0] for name in COMPOSED}
+    assert set(composed.COMPOSED) - tested == {"dsplit", "iscomplexobj", "isrealobj", "result_type", "can_cast"}
+    t = ng.asarray(a)
+    assert np.iscomplexobj(t * 1j) and np.isrealobj(t) and np.can_cast(t, np.float32) is False
+    assert np.result_type(t, np.float32) == np.float64
+    assert len(np.dsplit(ng.reshape(t, (1, 2, 2)), 2)) == 2
+
+
+def test_derivatives_flow_through_numpy_functions():
+    f = lambda x: np.average(np.diff(np.cumsum(x, axis=0), axis=1), weights=x[:, :1] ** 2) + np.nanmean(np.log(x))  # noqa: E731
+    gradient, step = ng.grad(f)(a), 1e-6
+    for place in np.ndindex(a.shape):
+        moved = np.zeros_like(a)
+        moved[place] = step
+        np.testing.assert_allclose(gradient[place], (f(a + moved) - f(a - moved)) / (2 * step), rtol=1e-6)
+
+
+REFUSED = {
+    "nonzero": (lambda x: np.nonzero(x), "the size of its result depends on values"),
+    "unique": (lambda x: np.unique(x), "weights of 0 and 1"),
+    "put": (lambda x: np.put(x, 0, 1.0), "never changed in place; use ng.where"),
+    "add.at": (lambda x: np.add.at(x, 0, 1.0), "never changed in place"),
+    "eig": (lambda x: np.linalg.eig(x), "use ng.linalg.eigh"),
+    "histogram": (lambda x: np.histogram(x), "look for it under ng"),
+    "prepend": (lambda x: np.diff(x, prepend=1.0), "prepend= cannot be used"),
+    "initial": (lambda x: np.sum(x, initial=3.0), "initial= cannot be used"),
+    "frexp": (lambda x: np.frexp(x), "numpy.frexp is not implemented"),
+    "out of a function": (lambda x: np.sum(x, out=np.zeros(())), "out= cannot be used"),
+    "in place": (lambda x: np.ones((2, 2)).__iadd__(x), "out= cannot be used"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_refusals_say_what_to_use(name):
+    f, text = REFUSED[name]
+    for call in (lambda: f(ng.asarray(a)), lambda: ng.function(f)(a)):
+        with pytest.raises(ng.errors.DtypeError, match=f"{text}.*test_protocols.py"):
+            call()
+
+
+def test_other_libraries_arrays_go_first():
+    class Other:
+        __array_priority__ = 1e9
+
+        def __array_ufunc__(self, ufunc, method, *inputs, **kwargs):
+            return "other"
+
+    assert np.add(ng.asarray(a), Other()) == "other"

@@ -106,7 +106,7 @@ class Function:
             results = record_call(self, key, variant, leaves, structure, arguments, world, results)
         elif not kwargs and len(args) == len(arrays) and all(type(a) is np.ndarray for a in args):
             self._direct = variant.program.entry, variant.finish
-        return results[0] if variant.finish is None else variant.finish(results)
+        return results[0] if variant.finish is None else variant.finish(tuple(results))
 
     def run_flat(self, *args: Any) -> tuple[Variant, list[np.ndarray[Any, Any]], list[np.ndarray[Any, Any]]]:
         """The trace that serves these arguments outside of any graph, its inputs' arrays and its outputs' arrays."""
@@ -296,10 +296,10 @@ class Function:
         """What the latest trace's program does: kernels, flops, bytes, seconds spent on compiling."""
         return self.variant.program.plan()
 
-    def profile(self, *args: Any) -> Any:
-        """Run with these arguments and tell where the time went."""
-        self(*args)
-        return self.variant.program.profile(*args)
+    def profile(self, *args: Any, **kwargs: Any) -> Any:
+        """The median seconds of each step for these arguments, with its kernel's title and the user's line."""
+        _, variant, arguments = self._served(*self._flatten(args, kwargs))
+        return variant.program.profile(*[call_array(a) for a in arguments if a.kind != "static"])
 
     def __repr__(self) -> str:
         return f"<numgrad.Function {self.__qualname__} with {self.trace_count} traces>"
