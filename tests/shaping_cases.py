@@ -1,4 +1,4 @@
-"""Three ways of running a shaping function, and its derivative by differences of NumPy's function of the same meaning."""
+"""Three ways of running a shaping function, and its derivative by differences of NumPy's function."""
 
 from __future__ import annotations
 
@@ -24,9 +24,16 @@ def as_nodes(function: Callable[..., Any], arrays: Sequence[Array], sizes: str) 
     return inputs, parts(function(*inputs))
 
 
-def agree(function: Callable[..., Any], meaning: Callable[..., Any], *arrays: Any, unknown: bool = True,
-          compiled: bool = False, exact: bool = True, gradient: bool = True) -> None:
-    """Hold `function` against NumPy's `meaning`: eagerly, in graphs of known and unknown sizes, compiled; and its gradient."""
+def agree(
+    function: Callable[..., Any],
+    meaning: Callable[..., Any],
+    *arrays: Any,
+    unknown: bool = True,
+    compiled: bool = False,
+    exact: bool = True,
+    gradient: bool = True,
+) -> None:
+    """Hold `function` against NumPy's `meaning`: in every way of running, and its gradients."""
     arrays = tuple(np.asarray(a) for a in arrays)
     wanted = parts(meaning(*arrays))
     same = assert_array_equal if exact else (lambda a, b, **kw: assert_allclose(a, b, rtol=1e-12, atol=1e-14))
@@ -45,8 +52,9 @@ def agree(function: Callable[..., Any], meaning: Callable[..., Any], *arrays: An
                 gradients_agree(inputs, outputs, meaning, arrays, compiled)
 
 
-def gradients_agree(inputs: list[Any], outputs: list[Any], meaning: Callable[..., Any], arrays: Sequence[Array],
-                    compiled: bool = False) -> None:
+def gradients_agree(
+    inputs: list[Any], outputs: list[Any], meaning: Callable[..., Any], arrays: Sequence[Array], compiled: bool = False
+) -> None:
     """The gradient of a random weighting of the outputs, along a random direction, against central differences."""
     rng = np.random.default_rng(7)
     places = [i for i, a in enumerate(arrays) if a.dtype.kind == "f"]

@@ -41,10 +41,12 @@ SAME: dict[str, tuple[Any, Any]] = {
     "arange of nothing": (lambda: ng.arange(3, 3), lambda: np.arange(3, 3)),
     "arange of floats": (lambda: ng.arange(0.1, 2, 0.3), lambda: np.arange(0.1, 2, 0.3)),
     "arange of a dtype": (lambda: ng.arange(3, dtype=np.float32), lambda: np.arange(3, dtype=np.float32)),
-    "arange of scalars": (lambda: ng.arange(np.float32(1), np.float32(3)), lambda: np.arange(np.float32(1), np.float32(3))),
+    "arange of scalars": (lambda: ng.arange(np.float32(1), np.float32(3)),
+                          lambda: np.arange(np.float32(1), np.float32(3))),
     "arange of a tensor": (lambda: ng.arange(ng.asarray(4)), lambda: np.arange(4)),
     "linspace": (lambda: ng.linspace(-1, 2, 7), lambda: np.linspace(-1, 2, 7)),
-    "linspace without end": (lambda: ng.linspace(0, 1, 6, endpoint=False), lambda: np.linspace(0, 1, 6, endpoint=False)),
+    "linspace without end": (lambda: ng.linspace(0, 1, 6, endpoint=False),
+                             lambda: np.linspace(0, 1, 6, endpoint=False)),
     "linspace of one": (lambda: ng.linspace(3, 4, 1), lambda: np.linspace(3, 4, 1)),
     "linspace of none": (lambda: ng.linspace(3, 4, 0), lambda: np.linspace(3, 4, 0)),
     "linspace of integers": (lambda: ng.linspace(-3, 4, 6, dtype=int), lambda: np.linspace(-3, 4, 6, dtype=int)),
@@ -75,7 +77,9 @@ def test_all_of_them_compiled() -> None:
 @given(some.floats(-9, 9), some.floats(-9, 9), some.floats(0.1, 3), some.sampled_from("f2 f4 f8".split()))
 def test_arange_counts_and_rounds_as_numpy(start: float, stop: float, step: float, dtype: str) -> None:
     for by in (step, -step):
-        assert_array_equal(ng.arange(start, stop, by, dtype=dtype).numpy(), np.arange(start, stop, by, dtype=dtype), strict=True)
+        assert_array_equal(
+            ng.arange(start, stop, by, dtype=dtype).numpy(), np.arange(start, stop, by, dtype=dtype), strict=True
+        )
     assert_array_equal(ng.arange(int(start), int(stop), 2).numpy(), np.arange(int(start), int(stop), 2), strict=True)
 
 
@@ -89,19 +93,41 @@ def test_linspace_rounds_as_numpy(start: float, stop: float, num: int, endpoint:
 
 def test_bounds_carry_gradients() -> None:
     a, b = V[:3] ** 2 + 0.5, V[1:4] ** 2 + 1.5
-    agree(lambda a, b: ng.linspace(a, b, 5, axis=1), lambda a, b: np.linspace(a, b, 5, axis=1), a, b, unknown=False, compiled=True)
+    agree(
+        lambda a, b: ng.linspace(a, b, 5, axis=1),
+        lambda a, b: np.linspace(a, b, 5, axis=1),
+        a,
+        b,
+        unknown=False,
+        compiled=True,
+    )
     agree(lambda a, b: ng.logspace(a, b, 4), lambda a, b: np.logspace(a, b, 4), a, b, unknown=False, exact=False)
-    agree(lambda a, b: ng.logspace(a, b, 4, base=np.array([2.0, 3.0, 4.0]), axis=-1),
-          lambda a, b: np.logspace(a, b, 4, base=np.array([2.0, 3.0, 4.0]), axis=-1), a, b, unknown=False, exact=False)
-    agree(lambda a, b: ng.geomspace(-a, -b, 5, axis=1), lambda a, b: np.geomspace(-a, -b, 5, axis=1), a, b, unknown=False,
-          exact=False, compiled=True)
+    agree(
+        lambda a, b: ng.logspace(a, b, 4, base=np.array([2.0, 3.0, 4.0]), axis=-1),
+        lambda a, b: np.logspace(a, b, 4, base=np.array([2.0, 3.0, 4.0]), axis=-1),
+        a,
+        b,
+        unknown=False,
+        exact=False,
+    )
+    agree(
+        lambda a, b: ng.geomspace(-a, -b, 5, axis=1),
+        lambda a, b: np.geomspace(-a, -b, 5, axis=1),
+        a,
+        b,
+        unknown=False,
+        exact=False,
+        compiled=True,
+    )
     agree(lambda a: ng.full((2, 3), a), lambda a: np.full((2, 3), a), a, unknown=False)
 
 
 def test_geomspace_ends_exactly_and_takes_complex_numbers() -> None:
     assert_array_equal(ng.geomspace(3, 7000, 9).numpy()[[0, -1]], [3, 7000])
     assert_allclose(ng.geomspace(1j, -8j + 1, 4).numpy(), np.geomspace(1j, -8j + 1, 4), rtol=1e-12)
-    assert_allclose(ng.geomspace(1, 256, 4, endpoint=False, dtype=int).numpy(), np.geomspace(1, 256, 4, endpoint=False, dtype=int))
+    assert_allclose(
+        ng.geomspace(1, 256, 4, endpoint=False, dtype=int).numpy(), np.geomspace(1, 256, 4, endpoint=False, dtype=int)
+    )
 
 
 # -- sizes that are not known
@@ -111,8 +137,9 @@ def test_sizes_of_arrays_make_arrays() -> None:
     def made(xp: Any) -> Any:
         def function(x: Any, y: Any) -> list[Any]:
             n, m = x.shape[0], y.shape[0]
-            return [xp.zeros((n, m)), xp.ones(n * m), xp.full((m, n), 2), xp.eye(n, m, k=1), xp.arange(n), xp.arange(1, n + m),
-                    xp.arange(n, -1, -2), xp.linspace(0, 1, n), xp.tri(n, m), xp.arange(n, dtype=np.float64) * x, xp.zeros_like(x),
+            return [xp.zeros((n, m)), xp.ones(n * m), xp.full((m, n), 2), xp.eye(n, m, k=1), xp.arange(n),
+                    xp.arange(1, n + m), xp.arange(n, -1, -2), xp.linspace(0, 1, n), xp.tri(n, m),
+                    xp.arange(n, dtype=np.float64) * x, xp.zeros_like(x),
                     xp.linspace(x[0], y[0], m, endpoint=False)]  # fmt: skip
 
         return function
@@ -153,8 +180,12 @@ def test_one_trace_serves_ranges_of_all_sizes() -> None:
 def test_meshgrid(indexing: Any, sparse: bool) -> None:
     arrays = V[:2], V[2:], np.array(1.5)
     for count in (1, 2, 3):
-        agree(lambda *a: ng.meshgrid(*a, indexing=indexing, sparse=sparse), lambda *a: np.meshgrid(*a, indexing=indexing, sparse=sparse),
-              *arrays[:count], compiled=count == 3)
+        agree(
+            lambda *a: ng.meshgrid(*a, indexing=indexing, sparse=sparse),
+            lambda *a: np.meshgrid(*a, indexing=indexing, sparse=sparse),
+            *arrays[:count],
+            compiled=count == 3,
+        )
     assert ng.meshgrid() == ()
 
 
@@ -175,11 +206,17 @@ def test_asarray() -> None:
 
 
 def test_nests_of_traced_values_are_stacked() -> None:
-    agree(lambda x, y: ng.asarray([[x[0], 2.0], [y, x[1] * y]]),
-          lambda x, y: np.array([[x[0], 2.0], [y, x[1] * y]]), V, np.array(1.5), compiled=True)
+    agree(
+        lambda x, y: ng.asarray([[x[0], 2.0], [y, x[1] * y]]),
+        lambda x, y: np.array([[x[0], 2.0], [y, x[1] * y]]),
+        V,
+        np.array(1.5),
+        compiled=True,
+    )
 
 
 # -- no path
+
 
 def test_likes_have_no_path() -> None:
     with ng.Graph().as_default():

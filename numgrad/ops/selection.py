@@ -80,7 +80,7 @@ def _used_axes(item: Any) -> int:
 
 
 def _full_key(key: Any, shape: Shape) -> list[Any]:
-    """The items of a key with the ellipsis written out, one item for each axis and new axis."""
+    """The items of a key with the axes of the ellipsis written out after it."""
     items = [_read_item(i) for i in (key if isinstance(key, tuple) else (key,))]
     dots = [i for i, item in enumerate(items) if item is Ellipsis]
     used = sum(map(_used_axes, items))
@@ -92,7 +92,8 @@ def _full_key(key: Any, shape: Shape) -> list[Any]:
     if len(dots) > 1:
         raise IndexError(f"indexing: more than one ellipsis (...){at(user_line())}")
     place = dots[0] if dots else len(items)
-    return items[:place] + [slice(None)] * (len(shape) - used) + items[place + 1 :]
+    # the ellipsis stays: even of no axes it keeps the index arrays at its sides apart
+    return items[: place + 1] + [slice(None)] * (len(shape) - used) + items[place + 1 :]
 
 
 def _require_mask(shape: Shape, axis: int, mask: _Mask) -> None:
@@ -129,6 +130,8 @@ def steps_of(shape: Shape, key: Any) -> list[Step]:
     rank = 0
     for place, item in enumerate(items):
         axis = len(start)
+        if item is Ellipsis:
+            continue
         if isinstance(item, (int, Size)):
             start.append(_single(item, shape[axis], axis))
             count.append(1)
