@@ -14,6 +14,7 @@ import numgrad as ng
 from numgrad.compiler import program as programs
 from numgrad.graph.core import Graph, placeholder
 from numgrad.tracing.compiled import compile as compile_graph
+from numgrad.types import size_max, size_min
 from numgrad_kernels import build
 from tests.compiler_cases import Case, exact
 
@@ -58,14 +59,11 @@ SYMBOLIC = {
     "sums": lambda x, y: [ng.concat([x, y, x[::-1]]), ng.sum(ng.concat([y, y]) * 2.0)],
     "differences": lambda x, y: [x[1:] - x[:-1], x[2:-1], y[:-1]],
     "numbers": lambda x, y: [ng.sum(x) / x.shape[0], x * (x.shape[0] % 3), y * (x.shape[0] * y.shape[0] + 1)],
-    "larger and smaller": lambda x, y: [x[: ng_min(x, y)] + y[: ng_min(x, y)]],
+    "larger and smaller": lambda x, y: [
+        x[: size_min(x.shape[0], y.shape[0])] + y[: size_min(x.shape[0], y.shape[0])],
+        ng.ones((size_max(x.shape[0], y.shape[0]), 2)) * 3.0,
+    ],
 }
-
-
-def ng_min(x: Any, y: Any) -> Any:
-    from numgrad.types import size_min
-
-    return size_min(x.shape[0], y.shape[0])
 
 
 @pytest.mark.parametrize("name", SYMBOLIC)
