@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from numgrad.autodiff.accumulator import ForwardAccumulator
 from numgrad.autodiff.batching import RULES, spread
 from numgrad.autodiff.decorated import Call, Decorated, Reads, passed_on, taken_apart, within
-from numgrad.autodiff.forward import pushforward
 from numgrad.autodiff.recording import gradients_through
 from numgrad.graph.core import Operation, Tensor, apply, as_tensor, current_graph, state
 from numgrad.graph.scopes import heard_by
@@ -56,7 +56,9 @@ def _recompute_jvp(op: Operation, tangents: Sequence[Tensor | None]) -> list[Ten
     moving = [(x, t) for x, t in zip(inputs, tangents[count:], strict=True) if t is not None]
     if not moving:
         return [None] * count
-    return pushforward(again.results(inputs), [x for x, _ in moving], [t for _, t in moving])
+    with ForwardAccumulator([x for x, _ in moving], [t for _, t in moving]) as accumulator:
+        results = again.results(inputs)
+    return list(accumulator.jvp(results))
 
 
 define("recompute_grad", "general", lambda specs, attrs: tuple(specs[:attrs["count"]]),

@@ -12,8 +12,8 @@ from numgrad.compiler.program import Bound, Program, compile_program
 from numgrad.errors import GraphError, at, user_line
 from numgrad.graph.core import Graph, Tensor
 from numgrad.nest import LEAF, flatten, unflatten
-from numgrad.tracing.stateful import with_variables
 from numgrad.ops.kinds import as_node
+from numgrad.tracing.stateful import with_variables
 
 __all__ = ["Compiled", "compile"]
 
