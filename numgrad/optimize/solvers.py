@@ -69,17 +69,19 @@ def _with_structure(result: Any, layout: Layout) -> Any:
     return OptimizeResult({**result, "x": layout.unflatten(result.x), "x_flat": result.x})
 
 
-def minimize(f: Callable[..., Any], x0: Any, args: Any = (), method: Any = None, *, bounds: Any = None,
-             constraints: Any = (), tol: float | None = None, callback: Callable[..., Any] | None = None,
-             options: dict[str, Any] | None = None) -> Any:
+def minimize(f: Callable[..., Any] | Problem, x0: Any = None, args: Any = (), method: Any = None, *,
+             bounds: Any = None, constraints: Any = (), tol: float | None = None,
+             callback: Callable[..., Any] | None = None, options: dict[str, Any] | None = None) -> Any:
     """Minimise a scalar function with `scipy.optimize.minimize` and exact derivatives.
 
     Parameters
     ----------
-    f : callable
-        ``f(x, *args)`` with a real scalar result, written with ``ng.*`` or ``np.*``.
+    f : callable or Problem
+        ``f(x, *args)`` with a real scalar result, written with ``ng.*`` or ``np.*``. A `Problem` is not traced and
+        compiled again; it has its own data.
     x0 : nest of arrays
-        Where to start: an array, or tuples, lists, dicts and dataclasses of real arrays.
+        Where to start: an array, or tuples, lists, dicts and dataclasses of real arrays. By default a problem's own
+        start.
     args : tuple
         Data for f: traced, neither differentiated nor part of the program.
     method : str or callable, optional
@@ -118,13 +120,18 @@ def minimize(f: Callable[..., Any], x0: Any, args: Any = (), method: Any = None,
     """
     from scipy import optimize
 
-    layout = Layout(x0)
-    p = Problem(f, layout, _args_tuple(args))
+    if isinstance(f, Problem):
+        if args != ():
+            raise TypeError(f"minimize: a problem has its own data; use its with_args instead of args{at(user_line())}")
+        p, layout, start = f, f.layout, f.x0 if x0 is None else f.flatten(x0)
+    else:
+        layout = Layout(x0)
+        p, start = Problem(f, layout, _args_tuple(args)), layout.start.copy()
     derivatives = _derivatives(p, method)
-    derivatives["fun"](layout.start)  # errors of f name the user's line, not SciPy's; the sweep is remembered
+    derivatives["fun"](start)  # errors of f name the user's line, not SciPy's; the sweep is remembered
     hessians = callable(method) or str(method).lower() == "trust-constr"
     result = optimize.minimize(
-        x0=p.x0, method=method, bounds=bounds, constraints=exact_constraints(constraints, layout, hessians),
+        x0=start, method=method, bounds=bounds, constraints=exact_constraints(constraints, layout, hessians),
         tol=tol, callback=_structured(callback, layout), options=options, **derivatives)
     return _with_structure(result, layout)
 

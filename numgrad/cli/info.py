@@ -1,0 +1,71 @@
+"""``info`` and ``cache``: what numgrad runs on, and the kernels it keeps on disk."""
+
+from __future__ import annotations
+
+import platform
+import time
+from importlib import metadata
+from typing import Any
+
+from numgrad import config
+from numgrad._version import __version__
+from numgrad.cli.terminal import console, table
+from numgrad.compiler.runtime import cache_clear, cache_entries, cache_path, runtime_info
+
+__all__ = ["cache", "info"]
+
+_LIBRARIES = ("numpy", "scipy", "numba", "llvmlite", "numba-cuda", "matplotlib")
+
+
+def _version(name: str) -> str:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def info() -> int:
+    """Print versions, processor, vector mathematics, threads, GPU and cache."""
+    facts = runtime_info()
+    out = console()
+    rows: list[tuple[str, Any]] = [("numgrad", __version__), ("Python", f"{platform.python_implementation()} "
+                                                              f"{platform.python_version()} on {platform.platform()}")]
+    rows += [(name, _version(name)) for name in _LIBRARIES]
+    rows += [("processor", facts["cpu"]), ("features", " ".join(facts["cpu_features"]))]
+    rows += _vector_rows(facts["vector_math"])
+    rows += [("threads", f"{facts['threads']} ({facts['threading_layer']})"), ("GPU", facts["gpu"]),
+             ("log level", config.log_level.get()), ("cache", facts["cache_path"] or "off"),
+             ("cached kernels", f"{facts['cache_entries']}, {_bytes(facts['cache_bytes'])}")]
+    table(out, "numgrad", ("what", "value"), rows, left=2)
+    return 0
+
+
+def _vector_rows(report: dict[str, Any]) -> list[tuple[str, str]]:
+    """For each dtype, the functions with vector variants, and for how many elements at once."""
+    rows = [("vector math", f"{report['mode']} (set to {report['setting']})")]
+    for dtype in ("float64", "float32"):
+        texts = [f"{name} x{'/'.join(map(str, widths))}" for name, widths in sorted(report[dtype].items())]
+        rows.append((f"  {dtype}", ", ".join(texts) or "scalar functions only"))
+    return rows
+
+
+def _bytes(count: float) -> str:
+    for unit in ("B", "KiB", "MiB"):
+        if count < 1024:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1024
+    return f"{count:.1f} GiB"
+
+
+def cache(action: str) -> int:
+    """List, delete or locate the cached kernels."""
+    out = console()
+    if action == "path":
+        print(cache_path() or "off")
+    elif action == "clear":
+        print(f"deleted {cache_clear()} kernels")
+    else:
+        now = time.time()
+        rows = [(e.key[:16], _bytes(e.size), f"{max(0.0, now - e.used) / 3600:.1f} h ago") for e in cache_entries()]
+        table(out, f"kernels in {cache_path() or 'no cache'}", ("key", "size", "last use"), rows)
+    return 0
