@@ -154,6 +154,26 @@ def test_iteration_and_unstack() -> None:
         np.testing.assert_array_equal(ours.numpy(), numpys)
 
 
+def test_iteration_fixes_a_size_that_is_traced_and_asks_for_one_that_is_unknown() -> None:
+    traces = []
+
+    @ng.function
+    def horner(c: Any, x: Any) -> Any:
+        traces.append(c.shape)
+        total = 0.0 * x
+        for row in c:
+            total = total * x + row
+        return total
+
+    for n in (4, 4, 2):
+        np.testing.assert_allclose(horner(V[:n], 1.5), np.polyval(V[:n], 1.5))
+    assert len(traces) == 2
+    with ng.Graph().as_default():
+        x = ng.placeholder("f8", ("n",))
+        with pytest.raises(ShapeError, match=r"needs the value of the size n.*test_shaping\.py"):
+            list(x)
+
+
 def test_second_derivatives_go_through_views_and_regions() -> None:
     """The Hessian of sum(join(views(x))**3) is diagonal: 6 x for each time that an element takes part."""
 

@@ -1,7 +1,8 @@
 """Gathers and scatters along an axis: every index is checked before memory is touched, and sums run in a fixed order.
 
 A dense array is seen as (outer, n, inner) with the indexed axis in the middle; chunks of `lo..hi` are ranges of the
-outer axis, so that several threads never write to one place. An index out of range puts 1 into the status word.
+outer axis (of the rows of the result in `take`), so that several threads never write to one place. An index out of
+range puts 1 into the status word.
 """
 
 from __future__ import annotations
@@ -79,22 +80,28 @@ def _combiner(dtype: np.dtype[Any], add: bool) -> Any:
 
 @library("take", family="indexing")
 def take(x_dtype: np.dtype[Any], index_dtype: np.dtype[Any]) -> Callable[..., None]:
-    """Gather ``out[o, j, i] = x[o, index[j], i]``; sizes outer, n, inner, m."""
+    """Gather ``out[o, j, i] = x[o, index[j], i]``; sizes outer, n, inner, m; `lo..hi` are rows (o, j)."""
     as_x, as_index, as_status = pointer_to(x_dtype), pointer_to(index_dtype), namespace()["as_i64"]
     resolve = _resolver(index_dtype)
 
     def kernel(args, lo, hi):  # type: ignore[no-untyped-def]
         x, index, out = as_x(args[0]), as_index(args[1]), as_x(args[2])
         n, inner, m = args[4], args[5], args[6]
-        for o in range(lo, hi):
-            for j in range(m):
-                position = resolve(index[j], n)
-                if position < 0:
-                    as_status(args[7])[0] = 1
-                    return
-                source, place = (o * n + position) * inner, (o * m + j) * inner
-                for i in range(inner):
-                    out[place + i] = x[source + i]
+        if lo >= hi:
+            return
+        o = lo // m
+        j = lo - o * m
+        for row in range(lo, hi):
+            position = resolve(index[j], n)
+            if position < 0:
+                as_status(args[7])[0] = 1
+                return
+            source, place = (o * n + position) * inner, row * inner
+            for i in range(inner):
+                out[place + i] = x[source + i]
+            j += 1
+            if j == m:
+                o, j = o + 1, 0
 
     return kernel
 

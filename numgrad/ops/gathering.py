@@ -58,10 +58,14 @@ def _kernel(name: str, whole: int, moves: bool) -> Library:
     def dtypes(ins: Sequence[Spec], outs: Sequence[Spec], attrs: Mapping[str, Any]) -> Sequence[Any]:
         return [_storage(s.dtype) if moves and s.dtype.kind != "i" else s.dtype for s in ins]
 
+    def span(ins: Sequence[Spec], outs: Sequence[Spec], attrs: Mapping[str, Any]) -> Dim:
+        outer, _, _, m = sizes(ins, outs, attrs)
+        return outer * m if name == "take" else outer
+
     return Library(
         name,
         sizes=sizes,
-        span=lambda ins, outs, attrs: sizes(ins, outs, attrs)[0],
+        span=span,
         dtypes=dtypes,
         status=True,
         parallel=True,

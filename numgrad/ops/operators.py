@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from numgrad.errors import DtypeError, ShapeError, at, user_line
+from numgrad.errors import DtypeError, at, user_line
 from numgrad.graph.core import Tensor, as_tensor
 from numgrad.types import Size
 
@@ -130,12 +130,7 @@ def _setitem(self: Tensor, key: Any, value: Any) -> None:
 def _iterate(self: Tensor) -> Iterator[Tensor]:
     if not self.shape:
         raise DtypeError(f"iteration over a 0-d tensor{at(user_line())}")
-    if not isinstance(self.spec.shape[0], int):
-        raise ShapeError(
-            f"iteration over an axis of size {self.shape[0]}, which is known only when the program runs; use ng.scan, "
-            f"ng.map or array functions{at(user_line())}"
-        )
-    return iter([self[i] for i in range(self.spec.shape[0])])  # type: ignore[index]
+    return iter([self[i] for i in range(len(self))])
 
 
 def _item(self: Tensor, *index: Any) -> Any:
