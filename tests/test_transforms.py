@@ -311,6 +311,19 @@ def test_vmap_of_loops_and_of_transforms() -> None:
     np.testing.assert_array_equal(ng.vmap(lambda x: x * 2, in_axes=1, out_axes=-1)(x), x * 2)
 
 
+def test_vmap_of_branches_and_unknown_trip_counts() -> None:
+    x = np.array([2.0, -3.0, 5.0] * 7)
+    branch = lambda x: ng.cond(x > 0, lambda: np.sin(x), lambda: x * x)  # noqa: E731
+    np.testing.assert_allclose(ng.vmap(branch)(x), np.where(x > 0, np.sin(x), x * x), rtol=1e-14)
+    np.testing.assert_allclose(ng.vmap(ng.grad(branch))(x), np.where(x > 0, np.cos(x), 2 * x), rtol=1e-14)
+    grow = lambda x: ng.while_loop(lambda c: c < 100.0, lambda c: c * x, x)  # noqa: E731
+    np.testing.assert_array_equal(ng.vmap(grow)(np.array([2.0, 3.0, 5.0])), [128.0, 243.0, 125.0])
+    with pytest.raises(ng.errors.KernelError, match="counts its trips.*use ng.scan, ng.fori_loop or forward mode"):
+        ng.vmap(ng.grad(grow))(np.array([2.0, 3.0]))
+    tangents = ng.vmap(lambda x: ng.jvp(grow, (x,), (np.ones(()),))[1])(np.array([2.0, 3.0]))
+    np.testing.assert_array_equal(tangents, [7 * 2.0**6, 5 * 3.0**4])
+
+
 def test_vmap_serves_every_number_of_examples() -> None:
     f = ng.vmap(lambda x: np.sum(x**2))
     for count in (3, 1, 0, 40):

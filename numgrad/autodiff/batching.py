@@ -104,8 +104,12 @@ def _rule_of(op: Operation) -> Rule:
         return _elementwise
     if op.record.kind == "reduction":
         return _shifted
-    if op.record.kind == "effect" or "binds" in op.attrs:
-        raise KernelError(f"{op.type}: no batching rule, and it cannot be repeated for each element{at(op.where)}")
+    if "binds" in op.attrs:
+        raise KernelError(f"{op.type}: the reverse derivative of a loop of unknown length counts its trips, which differ "
+                          f"from element to element of a batch; use ng.scan, ng.fori_loop or forward mode{at(op.where)}")
+    if op.record.kind == "effect":
+        raise KernelError(f"{op.type}: an operation with an effect cannot be repeated for each element of a batch"
+                          f"{at(op.where)}")
     return _one_by_one
 
 
