@@ -22,6 +22,7 @@ WITHOUT_CASES = {
     "placeholder": "has no value of its own",
     "size": "holds a size of a graph",
     "cotangent_seed": "is never evaluated",
+    "variable": "its value is its variable's: tests/test_variable.py",
     "custom_gradient": "its derivative is the user's: tests/test_custom_gradient.py",
     "py_function": "its value and derivative are the user's: tests/test_extend.py",
     "njit_function": "its value and derivative are the user's: tests/test_extend.py",

@@ -43,7 +43,7 @@ def sequence(value: Any, what: str) -> list[Any]:
     for item in items:
         if item is None or isinstance(item, (str, dict)) or (what != "ys" and isinstance(item, (list, tuple))):
             raise TypeError(f"gradients: {what} holds {item!r}, wanted tensors{at(user_line())}")
-        if what == "stop_gradients" and not isinstance(item, Tensor):
+        if what == "stop_gradients" and not isinstance(item, (Tensor, Variable)):
             raise TypeError(f"gradients: stop_gradients holds {item!r}, wanted tensors{at(user_line())}")
     return items
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ import numpy as np
 from numgrad.errors import DtypeError, GraphError, ShapeError, at, user_line
 from numgrad.graph.core import Graph, Operation, Tensor, apply, as_tensor, current_graph, state
 from numgrad.graph.records import OPS, OpRecord, register
-from numgrad.types import Spec, as_dtype, same_shape, show_shape
+from numgrad.types import Shape, Spec, as_dtype, require_equal, show_shape
 
 __all__ = ["Variable", "root_of", "variables_of"]
 
@@ -296,12 +296,14 @@ class Variable:
         >>> v.scatter_add(ng.IndexedSlices([[10.0], [20.0]], [2, 2], (3, 1))).numpy().ravel()
         array([ 1.,  2., 33.])
         """
+        if not self.shape:
+            raise ShapeError(f"scatter_add: {self!r} has no rows{at(user_line())}")
         if values is None:
             rows, values = rows.indices, rows.values
         indices, change = as_tensor(rows), as_tensor(values)
-        if not same_shape(change.shape, (*indices.shape, *self.shape[1:])) or not self.shape:
-            raise ShapeError(f"scatter_add: values of shape {show_shape(change.shape)} for {show_shape(indices.shape)} rows "
-                             f"of {self!r}{at(user_line())}")
+        _require_shape(change.shape, (*indices.shape, *self.shape[1:]),
+                       lambda: f"scatter_add: values of shape {show_shape(change.shape)} for rows of shape "
+                               f"{show_shape(indices.shape)} of {self!r}")
         if current_graph() is not None or change.op is not None or indices.op is not None:
             whole = apply("scatter_add", indices, self._of_kind(change), axis=0, size=self.shape[0])
             return self.assign(apply("add", self.value(), whole))
@@ -338,9 +340,15 @@ class Variable:
         return apply("cast", value, dtype=self.dtype)
 
     def _fitting(self, value: Tensor) -> Tensor:
-        if not same_shape(value.spec.shape, self.shape):
-            raise ShapeError(f"assign: a value of shape {show_shape(value.shape)} for {self!r}{at(user_line())}")
+        _require_shape(value.shape, self.shape, lambda: f"assign: a value of shape {show_shape(value.shape)} for {self!r}")
         return self._of_kind(value)
+
+
+def _require_shape(given: Shape, wanted: Shape, message: Callable[[], str]) -> None:
+    if len(given) != len(wanted):
+        raise ShapeError(message() + at(user_line()))
+    for a, b in zip(given, wanted, strict=True):
+        require_equal(a, b, message)
 
 
 def root_of(graph: Graph) -> Graph:
