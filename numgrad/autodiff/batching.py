@@ -105,8 +105,9 @@ def _rule_of(op: Operation) -> Rule:
     if op.record.kind == "reduction":
         return _shifted
     if "binds" in op.attrs:
-        raise KernelError(f"{op.type}: the reverse derivative of a loop of unknown length counts its trips, which differ "
-                          f"from element to element of a batch; use ng.scan, ng.fori_loop or forward mode{at(op.where)}")
+        raise KernelError(f"{op.type}: the reverse derivative of a loop of unknown length counts its trips, which "
+                          f"differ among the elements of a batch; use ng.scan, ng.fori_loop or forward mode"
+                          f"{at(op.where)}")
     if op.record.kind == "effect":
         raise KernelError(f"{op.type}: an operation with an effect cannot be repeated for each element of a batch"
                           f"{at(op.where)}")
