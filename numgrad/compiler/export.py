@@ -1,4 +1,4 @@
-"""A program as a Numba function: what the user's own ``@njit`` code, C callbacks and SciPy's low-level callables call."""
+"""A program as a Numba function: what the user's ``@njit`` code, C callbacks and SciPy's low-level callables call."""
 
 from __future__ import annotations
 
@@ -24,15 +24,20 @@ def njit_source(program: Program) -> tuple[str, dict[str, Any]]:
     lines: list[str] = []
     for k, tensor in enumerate(program.inputs):
         if not tensor.shape:
-            lines += [f"b{k} = np.empty(1, np.{tensor.dtype.name if tensor.dtype != bool else 'bool_'})", f"b{k}[0] = x{k}"]
+            lines += [
+                f"b{k} = np.empty(1, np.{_name(tensor.dtype)})",
+                f"b{k}[0] = x{k}",
+            ]
         else:
             lines.append(f"b{k} = x{k}")
     lines += _bound_sizes(program)
     size_text = [sizes.source(e) for e in sizes.expressions]
     for i, (dtype, shape) in enumerate(program.output_specs):
         dims = ", ".join(sizes.source(d) for d in shape)
-        kind = "bool_" if dtype == bool else dtype.name
-        lines.append(f"o{i} = np.empty(({dims}{',' if shape else ''}), np.{kind})" if shape else f"o{i} = np.empty(1, np.{kind})")
+        kind = _name(dtype)
+        lines.append(
+            f"o{i} = np.empty(({dims}{',' if shape else ''}), np.{kind})" if shape else f"o{i} = np.empty(1, np.{kind})"
+        )
     total: list[str] = []
     for slot, index in enumerate(layout.slot_bytes):
         lines.append(f"a{slot} = {' + '.join(total[-1:]) or '0'}")
@@ -52,8 +57,12 @@ def njit_source(program: Program) -> tuple[str, dict[str, Any]]:
     return text, scope
 
 
+def _name(dtype: np.dtype[Any]) -> str:
+    return "bool_" if dtype.kind == "b" else dtype.name
+
+
 def _bound_sizes(program: Program) -> list[str]:
-    """Lines that read the unknown sizes off the inputs, and raise ValueError where they break what was assumed of them."""
+    """Lines that read the unknown sizes off the inputs, and raise ValueError where they break an assumption."""
     sizes = program.code.layout.sizes
     known: dict[Any, str] = {}
     lines: list[str] = []
@@ -127,7 +136,10 @@ def _steps(program: Program, lines: list[str], scope: dict[str, Any], size_text:
         if launch.node is not None and launch.node.record.library is not None and launch.node.record.library.status:
             library = launch.node.record.library
             error = "IndexError" if library.raises is IndexError else "ValueError"  # Numba knows no LinAlgError
-            lines += ["if status[0] != 0:", f"    raise {error}({f'{launch.node.record.name}: {library.error}{at(launch.where)}'!r})"]
+            lines += [
+                "if status[0] != 0:",
+                f"    raise {error}({f'{launch.node.record.name}: {library.error}{at(launch.where)}'!r})",
+            ]
     # The tables hold bare addresses: keep every array alive until the last kernel has returned.
     alive = ["arena", "sizes", "status", *(f"b{i}" for i in range(len(program.inputs))), *held]
     lines.append(f"status[0] = status[0] + 0 * ({' + '.join(f'{a}.size' for a in alive)})")
@@ -161,12 +173,14 @@ def _external(symbol: str, address: int) -> Any:
 
 
 def make_njit(program: Program) -> Any:
-    """A Numba dispatcher that takes the program's inputs (arrays C-contiguous, 0-d ones as scalars) and returns its outputs."""
+    """A Numba dispatcher that takes the inputs (arrays C-contiguous, 0-d ones as scalars) and returns the outputs."""
     import numba
     from numba import types
 
     if any(launch.bodies for launch in program.launches):
-        raise KernelError(f"njit: programs with loops or branches cannot be called from Numba code yet{at(user_line())}")
+        raise KernelError(
+            f"njit: programs with loops or branches cannot be called from Numba code yet{at(user_line())}"
+        )
     for tensor in program.inputs:
         if tensor.dtype == np.float16:
             raise DtypeError(f"njit: Numba has no float16 on the CPU (input {tensor.name}){at(user_line())}")
@@ -182,8 +196,8 @@ def make_njit(program: Program) -> Any:
 def make_cfunc(program: Program, signature: str) -> Any:
     """A Numba cfunc of the program.
 
-    `signature` is ``"float64(float64, ...)"`` for programs of scalars, or ``"float64(intc, CPointer(float64))"`` for a scalar
-    function of one vector, or of scalars that lie side by side, as SciPy's integrators call it.
+    `signature` is ``"float64(float64, ...)"`` for programs of scalars, or ``"float64(intc, CPointer(float64))"`` for a
+    scalar function of one vector, or of scalars that lie side by side, as SciPy's integrators call it.
     """
     import numba
 
@@ -205,7 +219,7 @@ def make_cfunc(program: Program, signature: str) -> Any:
 
 
 def make_lowlevel(program: Program) -> Any:
-    """A `scipy.LowLevelCallable`: ``double f(double)`` for one scalar, ``double f(int, double *)`` for a vector or several."""
+    """A `scipy.LowLevelCallable`: ``double f(double)`` of a scalar, ``double f(int, double *)`` of a vector or more."""
     from scipy import LowLevelCallable
 
     if len(program.inputs) == 1 and not program.inputs[0].shape:

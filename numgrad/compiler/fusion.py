@@ -1,7 +1,7 @@
 """Cut lowered values into groups: loop nests over one iteration space, and single library calls.
 
-Groups run in the order in which they were opened. A value may join a group when all that it reads is ready by then, so no
-search for cycles is needed and the pass is linear in the number of nodes.
+Groups run in the order in which they were opened. A value may join a group when all that it reads is ready by then, so
+no search for cycles is needed and the pass is linear in the number of nodes.
 """
 
 from __future__ import annotations
@@ -32,9 +32,11 @@ MAX_LOADS = 14
 RECOMPUTE_COST = 6  # of values that read one whole stored array; each op costs what _COST says, others are dear
 RECOMPUTE_COST_FREE = 40  # of values that read only arrays that are broadcast
 SCALARS_FUSED = 150  # programs with more 0-d operations run them one by one, so that kernels are shared
-_COST = dict.fromkeys("add subtract multiply negative cast abs minimum maximum where less less_equal greater greater_equal "
-                      "equal not_equal logical_and logical_or logical_not square conj real imag".split(), 1) | dict.fromkeys(
-    "divide reciprocal sqrt rsqrt".split(), 4)
+_COST = dict.fromkeys(
+    "add subtract multiply negative cast abs minimum maximum where less less_equal greater greater_equal "
+    "equal not_equal logical_and logical_or logical_not square conj real imag".split(),
+    1,
+) | dict.fromkeys("divide reciprocal sqrt rsqrt".split(), 4)
 
 
 class Group:
@@ -230,7 +232,7 @@ class Fuser:
         return value if is_whole(self.accesses[value], value.shape) else self._copy(value)
 
     def _in_order(self, value: Value, shape: Shape) -> Value:
-        """`value`, or a copy of it when it is broadcast and read with a stride, which keeps loops from being vectorised."""
+        """`value`, or a copy of it when it is broadcast and read with a stride, which keeps loops from vectorising."""
         strides = aligned(self.accesses[value], value.shape, shape).strides
         strided = bool(strides) and not (isinstance(strides[-1], int) and strides[-1] in (0, 1))
         return self._copy(value) if strided and len(space_of(value.shape)) < len(space_of(shape)) else value
@@ -251,7 +253,7 @@ class Fuser:
 
     # -- recomputation
     def recipe(self, value: Value) -> list[Value] | None:
-        """The cheap elementwise values, in order, that recompute `value` from stored ones; None when storing is better."""
+        """The cheap elementwise values, in order, that recompute `value`; None when storing it is better."""
         if value in self._recipes:
             return self._recipes[value]
         found = self._recipes[value] = self._find_recipe(value)

@@ -64,7 +64,9 @@ class Layout:
                  slot_sizes: Sequence[Dim], size_nodes: Sequence[Dim]) -> None:
         self.launches, self.sizes = launches, sizes
         self.table_words = 0
-        self.rows: list[tuple[int, list[tuple[str, Any, int, int]]]] = []  # start, [(kind, where, offset index, itemsize)]
+        self.rows: list[
+            tuple[int, list[tuple[str, Any, int, int]]]
+        ] = []  # start, [(kind, where, offset index, itemsize)]
         self.slot_bytes = [sizes.index(s) for s in slot_sizes]
         self.size_nodes = [sizes.index(s) for s in size_nodes]
         self.scratch: list[tuple[int, int]] = []  # (size index of the count, itemsize)
@@ -113,7 +115,7 @@ class Layout:
 
 
 class ControlLayout(NamedTuple):
-    """Places of a control step's inputs and outputs; indices of the bytes of its carries and rows, and of its length."""
+    """Places of a control step's inputs and outputs; indices of the bytes of its carries and rows; of its length."""
 
     inputs: list[tuple[str, int]]
     outputs: list[tuple[str, int]]

@@ -23,9 +23,11 @@ __all__ = ["Launch", "Scratch", "kernels", "lower_step", "ptx_of"]
 
 # Rough costs in nanoseconds an element, for deciding about threads and the GIL; only their order of magnitude matters.
 _COST = {"light": 0.3, "heavy": 2.0}
-_HEAVY = frozenset("exp exp2 expm1 log log1p log2 log10 sin cos tan asin acos atan atan2 sinh cosh tanh asinh acosh atanh erf erfc "
-                   "erfinv lgamma digamma polygamma power hypot cbrt softplus sigmoid log_sigmoid logaddexp logaddexp2 "
-                   "xlogy xlog1py divide remainder floor_divide".split())
+_HEAVY = frozenset(
+    "exp exp2 expm1 log log1p log2 log10 sin cos tan asin acos atan atan2 sinh cosh tanh asinh acosh atanh erf erfc "
+    "erfinv lgamma digamma polygamma power hypot cbrt softplus sigmoid log_sigmoid logaddexp logaddexp2 "
+    "xlogy xlog1py divide remainder floor_divide".split()
+)
 
 
 def kernels(name: str) -> Any:
@@ -88,8 +90,23 @@ def _control(node: Node, code_of: Callable[[Any], Any]) -> Launch:
     cost = sum((launch.cost for code in codes for launch in code.launches), 0) * trips
     flops = sum((launch.flops for code in codes for launch in code.launches), 0) * trips
     source = "".join(f"# in a {name}\n{launch.source}" for code in codes for launch in code.launches)
-    return Launch(address, f"ng_{kernel}", name, source, [], 1, cost, False, list(node.inputs), list(node.outputs), node.where,
-                  None, node, flops, codes)
+    return Launch(
+        address,
+        f"ng_{kernel}",
+        name,
+        source,
+        [],
+        1,
+        cost,
+        False,
+        list(node.inputs),
+        list(node.outputs),
+        node.where,
+        None,
+        node,
+        flops,
+        codes,
+    )
 
 
 def _nest(nest: Nest) -> list[Launch]:
@@ -124,12 +141,25 @@ def _nest(nest: Nest) -> list[Launch]:
 def _combine(reduction: Reduction, scalar: Any, where: SourceLine | None) -> Launch:
     """The launch that reduces the partial results of the chunks, always in the same order."""
     value = reduction.target
-    small = Nest((2,), "R", [Access(value, 0, (1,))], [], [], [Reduction(reduction.op, ("load", 0), value, value.dtype)])
+    small = Nest(
+        (2,), "R", [Access(value, 0, (1,))], [], [], [Reduction(reduction.op, ("load", 0), value, value.dtype)]
+    )
     printed = print_cpu(small, scalar)
     built = kernels("build").build_source(printed.source)
     arguments = [Argument("partials", value), Argument("buffer", value), Argument("chunks"), Argument("chunks")]
-    return Launch(built.address, built.symbol, f"combine {reduction.op}", printed.source, arguments, "combine", 1, False,
-                  [value], [value], where)
+    return Launch(
+        built.address,
+        built.symbol,
+        f"combine {reduction.op}",
+        printed.source,
+        arguments,
+        "combine",
+        1,
+        False,
+        [value],
+        [value],
+        where,
+    )
 
 
 def _title(nest: Nest) -> str:
@@ -141,8 +171,10 @@ def _library(node: Node) -> Launch:
     library = node.record.library
     ins, outs = [v.spec for v in node.inputs], [v.spec for v in node.outputs]
     if node.record.facts.get("host"):
-        raise KernelError(f"{node.record.name}: it runs in Python, and compiled loops and branches cannot return to Python"
-                          f"{at(node.where)}; use ng.njit_function")
+        raise KernelError(
+            f"{node.record.name}: it runs in Python, and compiled loops and branches cannot return to Python"
+            f"{at(node.where)}; use ng.njit_function"
+        )
     if library is None:
         listed = ", ".join(str(s) for s in ins)
         raise KernelError(f"{node.record.name}: there is no kernel for ({listed}) on target cpu{at(node.where)}")
@@ -172,10 +204,17 @@ def _library(node: Node) -> Launch:
 def _user_kernel(function: Callable[..., Any], attributes: Mapping[str, Any], ins: Sequence[Spec],
                  outs: Sequence[Spec]) -> tuple[Any, list[Dim]]:
     """The kernel of a user's function of arrays, and the integers that it takes after the sizes."""
-    integers = {k: v for k, v in attributes.items() if isinstance(v, (int, np.integer, Size)) and not isinstance(v, bool)}
+    integers = {
+        k: v for k, v in attributes.items() if isinstance(v, (int, np.integer, Size)) and not isinstance(v, bool)
+    }
     constants = {k: v for k, v in attributes.items() if k not in integers}
-    built = kernels("user").build_user(function, [(s.dtype.name, s.ndim) for s in ins], [(s.dtype.name, s.ndim) for s in outs],
-                                       list(integers), constants)
+    built = kernels("user").build_user(
+        function,
+        [(s.dtype.name, s.ndim) for s in ins],
+        [(s.dtype.name, s.ndim) for s in outs],
+        list(integers),
+        constants,
+    )
     return built, list(integers.values())
 
 
@@ -183,12 +222,16 @@ def _integer(size: Any) -> Dim:
     return int(size) if isinstance(size, (bool, np.integer)) else size
 
 
-def ptx_of(steps: Sequence[Nest | LibraryStep], compute_capability: tuple[int, int] = (8, 0)) -> list[tuple[Printed, str]]:
+def ptx_of(
+    steps: Sequence[Nest | LibraryStep], compute_capability: tuple[int, int] = (8, 0)
+) -> list[tuple[Printed, str]]:
     """Every fused nest as CUDA Python and as PTX, for a look at what a GPU would run; needs no GPU."""
     scalar, cuda = kernels("scalar"), kernels("targets.cuda")
     result = []
     for step in steps:
         if isinstance(step, Nest):
             printed = print_cuda(step, scalar)
-            result.append((printed, cuda.compile_ptx(printed.source, "kernel", printed.signature, cc=compute_capability)))
+            result.append(
+                (printed, cuda.compile_ptx(printed.source, "kernel", printed.signature, cc=compute_capability))
+            )
     return result

@@ -105,12 +105,14 @@ class _Printer:
         return value
 
     def update(self, k: int) -> Any:
-        """What the accumulator ``a<k>`` becomes, by the scalar formulas; None where the CPU has an intrinsic of its own."""
+        """What the accumulator ``a<k>`` becomes, by the scalar formulas; None where the CPU has an intrinsic."""
         reduction = self.nest.reductions[k]
         if self.target == "cpu" and not (reduction.op in ("max", "min") and reduction.dtype.kind == "c"):
             return None
         accumulator = self.block.input(f"a{k}", reduction.dtype)
-        return self.scalar.apply(self.block, COMBINE_FORMULA[reduction.op], [accumulator, self.terms[k]], reduction.dtype)
+        return self.scalar.apply(
+            self.block, COMBINE_FORMULA[reduction.op], [accumulator, self.terms[k]], reduction.dtype
+        )
 
     # -- arguments
     def argument(self, name: str, argument: Argument, typed: str) -> None:
@@ -370,7 +372,9 @@ class _CudaPrinter(_Printer):
         body += [self.store(f"r{k}", "thread", r.dtype, f"a{k}") for k, r in enumerate(nest.reductions)]
         out += ["    " + line for line in [*body, "thread = thread + step"]]
         header = f"def kernel({', '.join(self.names)}):\n"
-        return Printed(header + "\n".join("    " + line for line in out) + "\n", tuple(self.arguments), tuple(self.signature))
+        return Printed(
+            header + "\n".join("    " + line for line in out) + "\n", tuple(self.arguments), tuple(self.signature)
+        )
 
 
 def _plain(attrs: dict[str, Any]) -> dict[str, Any]:

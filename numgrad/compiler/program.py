@@ -19,8 +19,8 @@ from numgrad.compiler.plan import Context, Plan
 from numgrad.compiler.segments import Segmented, has_host_steps
 from numgrad.errors import DeviceError, DtypeError, GraphError, ShapeError, at, user_line
 from numgrad.graph.core import Graph, Tensor, state
-from numgrad.graph.scopes import heard_by
 from numgrad.graph.run import bind_sizes, check_guards
+from numgrad.graph.scopes import heard_by
 from numgrad.types import Dim, Size, Spec, as_dtype, canonical_shape, dim_key, dim_value, lone_symbol
 
 __all__ = ["Program", "compile_program"]
@@ -85,7 +85,7 @@ class Program:
         self._last: Any = None
 
     def _count_programs(self) -> list[tuple[Any, Program]]:
-        """For each size that is found out while running (the trips of a loop): its symbol, and a program that counts."""
+        """For each size that is found while running (the trips of a loop): its symbol, and a program that counts."""
         needed = {symbol for dim in self._all_sizes() if isinstance(dim, Size) for symbol in dim.symbols()}
         return [(symbol, Program(self.inputs, [symbol.source], self.graph))
                 for symbol in self.graph.sizes.counted if symbol in needed]
@@ -110,7 +110,7 @@ class Program:
                                      f"{at(user_line())}")
 
     def _find_checks(self) -> tuple[list[tuple[Dim, Any]], list[tuple[str, Spec, tuple[int, ...], Any]]]:
-        """What every new tuple of sizes is tried on: sizes that could be negative, and reductions that need an element."""
+        """What new sizes are tried on: sizes that could be negative, and reductions that need an element."""
         computed: dict[Any, tuple[Dim, Any]] = {}
         extrema: dict[Any, tuple[str, Spec, tuple[int, ...], Any]] = {}
         for launch in self.code.all_launches():
@@ -149,7 +149,7 @@ class Program:
         return plan
 
     def _sizes_of(self, arrays: Sequence[Any], counts: Sequence[tuple[Any, int]]) -> dict[Any, int]:
-        """The values of the unknown sizes, also of those that others were found equal to; the rest of the graph's are 0."""
+        """The values of the unknown sizes and of those that they were found equal to; the graph's others are 0."""
         values = bind_sizes(self.inputs, arrays) | dict(counts)
         for symbol, size in list(values.items()):
             other = lone_symbol(symbol.bound)
@@ -170,13 +170,15 @@ class Program:
         for name, spec, axes, where in self.extrema:
             shape = [dim_value(d, values) for d in spec.shape]
             if any(shape[a] <= 0 for a in axes):
-                raise ShapeError(f"{name}: the axes {axes} of {spec.dtype}{tuple(shape)} have no elements, and {name} of "
-                                 f"nothing has no value{at(where)}")
+                raise ShapeError(
+                    f"{name}: the axes {axes} of {spec.dtype}{tuple(shape)} have no elements, and {name} of "
+                    f"nothing has no value{at(where)}"
+                )
 
     # -- calls
     @property
     def entry(self) -> Any:
-        """The native call of the latest plan: a tuple of outputs for arrays like those, anything else for others; or None."""
+        """The native call of the latest plan: a tuple of outputs for arrays like those, else anything else; or None."""
         return self._last
 
     def fast(self, *arrays: Any) -> tuple[Any, ...] | None:
@@ -193,7 +195,9 @@ class Program:
         targets = None if out is None else self._targets(plan, out, given)
         code, outputs = plan.run(given, targets)
         if code == 2:
-            context = plan.new_context()  # other threads may use the first one: find the step that failed in one of our own
+            context = (
+                plan.new_context()
+            )  # other threads may use the first one: find the step that failed in one of our own
             code, outputs = context.run(given, targets)
             if code == 2:
                 raise self.failure(context)
@@ -219,7 +223,7 @@ class Program:
         return _plain(np.require(array, dtype, ["C", "A"]), dtype)
 
     def _targets(self, plan: Plan, out: Sequence[Any], given: Sequence[Any]) -> list[np.ndarray[Any, Any]]:
-        """The arrays of `out` as the entry takes them; TypeError or ShapeError when the program cannot write to them."""
+        """The arrays of `out` as the entry takes them; TypeError or ShapeError for what cannot be written to."""
         if len(out) != len(plan.output_specs):
             raise TypeError(f"out: got {len(out)} arrays, wanted {len(plan.output_specs)}{at(user_line())}")
         targets: list[np.ndarray[Any, Any]] = []
@@ -253,7 +257,9 @@ class Program:
         given = self._prepared_all(arrays)
         for k, (array, prepared) in enumerate(zip(arrays, given, strict=True)):
             if prepared is not array and not (isinstance(array, np.ndarray) and np.shares_memory(prepared, array)):
-                raise ShapeError(f"bind: input {k} must be a C-contiguous {self.input_dtypes[k]} array{at(user_line())}")
+                raise ShapeError(
+                    f"bind: input {k} must be a C-contiguous {self.input_dtypes[k]} array{at(user_line())}"
+                )
         return Bound(self, given)
 
     # -- looking inside
@@ -284,9 +290,13 @@ class Program:
         return make_lowlevel(self)
 
     def plan(self) -> dict[str, Any]:
-        """What the latest plan does: steps, distinct kernels, flops, bytes read and written, arena bytes, build seconds."""
+        """What the latest plan does: steps, distinct kernels, flops, bytes moved, arena bytes, build seconds."""
         plan = next(reversed(self._plans.values()), None)
-        report: dict[str, Any] = {"steps": len(self.launches), "kernels": self.kernel_count, "build_seconds": self.build_seconds}
+        report: dict[str, Any] = {
+            "steps": len(self.launches),
+            "kernels": self.kernel_count,
+            "build_seconds": self.build_seconds,
+        }
         if plan is not None:
             values = dict(zip(self.graph.sizes.symbols, plan.symbol_values, strict=True))
             moved = [dim_value(bytes_of(v), values) for x in self.launches for v in (*x.reads, *x.writes)]
@@ -351,8 +361,10 @@ def compile_program(inputs: Sequence[Tensor], outputs: Sequence[Tensor], target:
     """Compile the part of a graph between placeholders and outputs."""
     if target == "cuda":
         available, reason = kernels("targets.cuda").available()
-        raise DeviceError(f"compile: target 'cuda' cannot run programs yet{'' if available else f' ({reason})'}; fused kernels compile "
-                          f"to PTX through Program.ptx(){at(user_line())}")
+        raise DeviceError(
+            f"compile: target 'cuda' cannot run programs yet{'' if available else f' ({reason})'}; fused kernels "
+            f"compile to PTX through Program.ptx(){at(user_line())}"
+        )
     if target != "cpu":
         raise ValueError(f"compile: unknown target {target!r}, wanted 'cpu' or 'cuda'{at(user_line())}")
     graph = next((t.graph for t in (*inputs, *outputs) if t.graph is not None), None) or Graph()

@@ -115,8 +115,10 @@ class _Builder:
             self._emit(value)
         strides = contiguous_strides(group.space)
         stores = [Store(self.refs[v], Access(v, 0, strides)) for v in stored]
-        reductions = [Reduction(n.record.name, self._read(n.inputs[0], n.inputs[0].shape), n.outputs[0], n.outputs[0].dtype)
-                      for n in reduced]
+        reductions = [
+            Reduction(n.record.name, self._read(n.inputs[0], n.inputs[0].shape), n.outputs[0], n.outputs[0].dtype)
+            for n in reduced
+        ]
         kinds = group.pattern if reduced and group.pattern else "O" * len(group.space)
         where = (stored[0].node if stored else reduced[0]).where
         return Nest(tuple(group.space), kinds, self.accesses, self.instructions, stores, reductions, where)

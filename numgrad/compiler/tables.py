@@ -1,4 +1,4 @@
-"""Argument tables and step tables filled in: addresses of buffers, sizes, and what is known only when a program runs."""
+"""Argument tables and step tables filled in: addresses of buffers, sizes, what is known only when a program runs."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """Unroll reductions over, and beside, tiny axes of known size, so that the big axes around them fuse.
 
-Distances between points, say, sum three squares for each of n x n pairs. As a reduction over an axis of size 3 that is a loop
-nest of its own, whose n x n results go through memory; as two additions it is elementwise, and fuses with what follows.
+Distances between points, say, sum three squares for each of n x n pairs. As a reduction over an axis of size 3 that is
+a loop nest of its own, whose n x n results go through memory; as two additions it is elementwise, and fuses with what
+follows.
 """
 
 from __future__ import annotations
@@ -18,7 +19,14 @@ __all__ = ["unrolled_reduction"]
 
 SMALL = 4  # axes up to this size are unrolled
 DEPTH = 24  # elementwise ops that a position is pushed through
-_STEP = {"sum": "add", "prod": "multiply", "max": "maximum", "min": "minimum", "any": "logical_or", "all": "logical_and"}
+_STEP = {
+    "sum": "add",
+    "prod": "multiply",
+    "max": "maximum",
+    "min": "minimum",
+    "any": "logical_or",
+    "all": "logical_and",
+}
 
 
 def unrolled_reduction(lowered: Lowered, op: str, source: Value, axes: tuple[int, ...], where: Any) -> Value | None:
@@ -50,7 +58,9 @@ def _over_tiny_axis(lowered: Lowered, op: str, source: Value, axes: tuple[int, .
 
 def _beside_tiny_axis(lowered: Lowered, op: str, source: Value, axes: tuple[int, ...], axis: int, where: Any) -> Value:
     pusher = _Pusher(lowered, where)
-    parts = [_reduced(lowered, op, pusher.position(source, axis, k, 0), axes, where) for k in range(int(source.shape[axis]))]
+    parts = [
+        _reduced(lowered, op, pusher.position(source, axis, k, 0), axes, where) for k in range(int(source.shape[axis]))
+    ]
     at = len(parts[0].shape)
     spec = Spec(parts[0].dtype, (*parts[0].shape, len(parts)))
     return lowered.make(OPS["stack"], tuple(parts), {"axis": at}, (spec,), where)[0]
