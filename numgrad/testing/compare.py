@@ -86,7 +86,8 @@ class Checker:
         size = max(abs(c.got), abs(c.wanted)) if np.isfinite(c.got) and np.isfinite(c.wanted) else 0.0
         allowed = _ALLOWED_NOISE * size
         tolerance = self._tolerance(c.what, size, magnitude) + (min(4 * c.tolerance, allowed) if allowed else 0.0)
-        return replace(c, tolerance=tolerance, settled=not c.tolerance > max(allowed, tolerance))
+        settled = c.error <= tolerance or c.tolerance <= _ALLOWED_NOISE * abs(c.wanted)
+        return replace(c, tolerance=tolerance, settled=settled)
 
     def _blame(self, case: Case, direction: Vector) -> Comparison:
         """The element that differs most, looked for by halving the direction."""

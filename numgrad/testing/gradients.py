@@ -31,7 +31,10 @@ class Derivatives:
 
         def core(*arrays: Any) -> tuple[Any, ...]:
             leaves = flatten(f(*point.arguments(arrays)))[0]
-            return tuple(leaf for leaf in leaves if getattr(leaf, "dtype", np.dtype(object)).kind in "fc")
+            floating = tuple(leaf for leaf in leaves if getattr(leaf, "dtype", np.dtype(object)).kind in "fc")
+            if not floating:
+                raise _nothing_to_check("result")
+            return floating
 
         def pulled(us: Any) -> Callable[..., Any]:
             return lambda *xs: vjp(core, *xs)[1](us)
@@ -106,6 +109,10 @@ def all_cases(d: Derivatives, reference: Reference, order: int, modes: Sequence[
     return cases
 
 
+def _nothing_to_check(what: str) -> DtypeError:
+    return DtypeError(f"check_gradients: there is no floating {what}, so nothing to differentiate{at(user_line())}")
+
+
 def check_gradients(f: Callable[..., Any], args: tuple[Any, ...], order: int = 2,
                     modes: Sequence[str] = ("forward", "reverse"), *, rtol: float | None = None,
                     atol: float | None = None, eps: float | None = None, directions: int = 2,
@@ -129,7 +136,8 @@ def check_gradients(f: Callable[..., Any], args: tuple[Any, ...], order: int = 2
     eps : float, optional
         The first step of the differences, relative to min(1, \\|x\\|); 1/16 by default.
     directions : int
-        How many random directions, cotangents and second directions are drawn. Up to 32 elements each is checked on its
+        How many random directions and second directions are drawn; results are summed for the first and weighted at
+        random for the others. Up to 32 elements each is checked on its
         own as well; beyond that an element is looked for only after a direction failed.
     seed : int
         For the random directions.
@@ -169,11 +177,9 @@ def check_gradients(f: Callable[..., Any], args: tuple[Any, ...], order: int = 2
     if not isinstance(args, tuple):
         raise TypeError(f"check_gradients: got {type(args).__name__}, wanted a tuple of arguments{at(user_line())}")
     point = Point(args)
+    if not point.arrays:
+        raise _nothing_to_check("argument")
     derivatives = Derivatives(f, point)
-    if not point.arrays or not derivatives.outputs:
-        missing = "argument" if not point.arrays else "result"
-        raise DtypeError(f"check_gradients: there is no floating {missing}, so nothing to differentiate"
-                         f"{at(user_line())}")
     least = min(a.dtype.itemsize // (2 if a.dtype.kind == "c" else 1) for a in (*point.arrays, *derivatives.outputs))
     checker = Checker(point, _RTOL[least] if rtol is None else rtol, atol)
     reference = Reference(f, point, _FIRST_STEP if eps is None else eps)
@@ -183,7 +189,8 @@ def check_gradients(f: Callable[..., Any], args: tuple[Any, ...], order: int = 2
         generator = np.random.default_rng(seed)
         reference.settle(checker.random(generator))
         for draw in range(directions):
-            u = real_vector(derivatives.cotangent(generator.normal(size=count)))
+            weights = generator.normal(size=count) if draw else np.ones(count)  # the sum first: its figures can be read
+            u = real_vector(derivatives.cotangent(weights))
             cases = all_cases(derivatives, reference, order, modes, u, checker.random(generator))
             checker.compare(cases, checker.random(generator), elements=draw == 0)
     report = GradientReport(tuple(checker.comparisons))
