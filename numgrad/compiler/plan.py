@@ -108,7 +108,7 @@ class Plan:
             scope[f"d{i}"], scope[f"z{i}"] = dtype, shape
             lines.append(f"    o{i} = empty(z{i}, d{i})")
         lines += [f"    code = entry(block, *arrays, {', '.join(names)})",
-                  f"    return ({', '.join(names)},) if code == 1 else code"]
+                  f"    return ({''.join(f'{n}, ' for n in names)}) if code == 1 else code"]
         exec("\n".join(lines), scope)
         return scope.pop("call")  # type: ignore[no-any-return]
 
