@@ -23,7 +23,7 @@ from numgrad.graph.scopes import backward_of, control_dependencies, scope_in
 from numgrad.graph.walk import between
 from numgrad.types import is_trainable
 
-__all__ = ["build_gradients", "differentiate", "gradients", "walk_back"]
+__all__ = ["build_gradients", "build_row_gradients", "differentiate", "gradients", "walk_back"]
 
 
 def gradients(ys: Any, xs: Any, grad_ys: Any = None, name: str = "gradients", gate_gradients: bool = False,
@@ -106,6 +106,12 @@ def build_gradients(ys: Sequence[Tensor], xs: Sequence[Tensor], cotangents: Sequ
     """The loop over the reversed order, with dense results; arguments are nodes of one graph, checked."""
     found = _sweep(ys, xs, cotangents, stops, method, gate, colocate, rows=False)
     return [dense(g) if g is not None else None for g in found]
+
+
+def build_row_gradients(ys: Sequence[Tensor], xs: Sequence[Tensor],
+                        cotangents: Sequence[Tensor | None]) -> list[Tensor | IndexedSlices | None]:
+    """`build_gradients` that leaves the gradients of gathers row-sparse."""
+    return _sweep(ys, xs, cotangents, (), 0, False, True, rows=True)
 
 
 def _sweep(ys: Sequence[Tensor], xs: Sequence[Tensor], cotangents: Sequence[Tensor | IndexedSlices | None],

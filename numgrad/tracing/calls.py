@@ -7,8 +7,9 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from numgrad.autodiff.forward import pushforward
-from numgrad.autodiff.reverse import build_gradients
+from numgrad.autodiff.reverse import build_row_gradients
 from numgrad.autodiff.rules import require_shape
+from numgrad.autodiff.slices import IndexedSlices
 from numgrad.graph.core import Graph, Tensor, apply, as_tensor, current_graph, state, tell
 from numgrad.graph.records import OpRecord
 from numgrad.graph.variable import Variable, root_of
@@ -51,7 +52,9 @@ class _Call:
         values = list(self.values)
         for i, tensor in zip(self.followed, op.inputs, strict=True):
             values[i] = tensor
-        return kept[key](values, [given[i] for i in present])  # type: ignore[no-any-return]
+        found = kept[key](values, [given[i] for i in present])
+        return [IndexedSlices(*g, t.shape) if isinstance(g, tuple) else g
+                for g, t in zip(found, op.inputs if what == "gradient" else op.outputs, strict=True)]
 
     def _function(self, what: str, present: tuple[int, ...], rule: Any) -> Function:
         original = self.function.__wrapped__
@@ -59,7 +62,7 @@ class _Call:
         static, structure, variables, captured = self.static, self.structure, self.variables, self.captured
         followed = self.followed
 
-        def derivative(values: Sequence[Any], given: Sequence[Tensor]) -> list[Tensor | None]:
+        def derivative(values: Sequence[Any], given: Sequence[Tensor]) -> list[Any]:
             own = list(values)
             for i in followed:
                 own[i] = apply("identity", as_tensor(values[i]))
@@ -81,10 +84,11 @@ class _Call:
 
 
 def _pulled(outputs: Sequence[Tensor], xs: Sequence[Tensor], present: Sequence[int],
-            cotangents: Sequence[Tensor]) -> list[Tensor | None]:
+            cotangents: Sequence[Tensor]) -> list[Any]:
+    """Tensors, None, and pairs of values and row numbers for what is row-sparse."""
     ys = [outputs[i] for i in present]
     _fit(cotangents, ys)
-    return build_gradients(ys, xs, cotangents)
+    return [(g.values, g.indices) if isinstance(g, IndexedSlices) else g for g in build_row_gradients(ys, xs, cotangents)]
 
 
 def _pushed(outputs: Sequence[Tensor], xs: Sequence[Tensor], present: Sequence[int],

@@ -11,7 +11,7 @@ import numpy as np
 from numgrad.autodiff.calls import pull_back, push_along
 from numgrad.autodiff.split import Phases, split
 from numgrad.errors import DtypeError, ShapeError, at, user_line
-from numgrad.graph.core import Graph, Tensor, as_tensor, current_graph, placeholder
+from numgrad.graph.core import Graph, Tensor, as_tensor, current_graph, placeholder, state
 from numgrad.nest import Structure, arrange, flatten, unflatten
 from numgrad.tracing.derivatives import Chosen, function_of, kept_with, no_pickle, result_nodes
 from numgrad.tracing.function import in_graph
@@ -102,9 +102,30 @@ def in_two_phases(what: str, f: Callable[..., Any], primals: tuple[Any, ...],
                   in_the_graph: Callable[[Graph, Chosen], ValueAndMap]) -> ValueAndMap:
     """The value of f at the primals and its derivative map; within a graph, what `in_the_graph` makes."""
     leaves = flatten(primals)[0]
+    if state.recorders and not in_graph(leaves) and any(isinstance(leaf, Tensor) for leaf in leaves):
+        return _recorded(what, f, primals, in_the_graph)
     if not in_graph(leaves):
         return kept_with(f, what, lambda: _TwoPhase(f, what))(primals)  # type: ignore[no-any-return]
     graph = next((t.graph for t in leaves if isinstance(t, Tensor) and t.graph is not None), None) or current_graph()
     assert graph is not None
     with graph.as_default():
         return in_the_graph(graph, Chosen(what, primals, range(len(primals))))
+
+
+def _recorded(what: str, f: Callable[..., Any], primals: tuple[Any, ...],
+              in_the_graph: Callable[[Graph, Chosen], ValueAndMap]) -> ValueAndMap:
+    """The value and the derivative map as functions of primals and late inputs, whose calls tapes and accumulators record."""
+    def value(given: Any) -> Any:
+        return f(*given)
+
+    def derivative(given: Any, late: Any) -> Any:
+        graph = current_graph()
+        assert graph is not None
+        return in_the_graph(graph, Chosen(what, given, range(len(given))))[1](late)
+
+    def make() -> tuple[Any, Any]:
+        return tuple(function_of(f, what, body, (no_pickle, (what,)), signature=False)  # type: ignore[return-value]
+                     for body in (value, derivative))
+
+    values, derivatives = kept_with(f, f"recorded {what}", make)
+    return values(primals), lambda late: derivatives(primals, late)
