@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -23,17 +24,24 @@ def _graph_for(tensors: Sequence[Tensor]) -> Graph | None:
     return current or next((t.graph for t in tensors if t.graph is not None), None)
 
 
+def _changed(what: str, k: int, variable: Tensor, tensor: Tensor) -> str:
+    return (f"{what}: loop variable {k} has shape {show_shape(variable.shape)}, but the body returns "
+            f"{show_shape(tensor.shape)}; its shape must stay the same")
+
+
 def _like(values: Sequence[Any], like: Sequence[Tensor], what: str) -> list[Tensor]:
     """A body's results as the loop variables' dtypes and shapes; errors name the variable that changed."""
     result = []
     for k, (value, variable) in enumerate(zip(values, like, strict=True)):
         tensor = as_tensor(value)
         if tensor.dtype != variable.dtype and not np.can_cast(tensor.dtype, variable.dtype, "same_kind"):
-            raise DtypeError(f"{what}: loop variable {k} is {variable.dtype}, but the body returns {tensor.dtype}; start it "
-                             f"with that dtype or cast the result{at(user_line())}")
-        if not same_shape(tensor.spec.shape, variable.spec.shape):
-            raise ShapeError(f"{what}: loop variable {k} has shape {show_shape(variable.shape)}, but the body returns "
-                             f"{show_shape(tensor.shape)}; its shape must stay the same{at(user_line())}")
+            raise DtypeError(f"{what}: loop variable {k} is {variable.dtype}, but the body returns {tensor.dtype}; start "
+                             f"it with that dtype or cast the result{at(user_line())}")
+        message = partial(_changed, what, k, variable, tensor)
+        if tensor.ndim != variable.ndim:
+            raise ShapeError(message() + at(user_line()))
+        for own, new in zip(variable.spec.shape, tensor.spec.shape, strict=True):
+            require_equal(own, new, message)
         result.append(cast_to(tensor, variable.dtype))
     return result
 
@@ -420,8 +428,8 @@ def _switch(index: Tensor, functions: Sequence[Callable[[], Any]], what: str) ->
             _same_nest(nest, nests[0], what)
             for k, (mine, first) in enumerate(zip(outputs, traced[0][2], strict=True)):
                 if mine.dtype != first.dtype or not same_shape(mine.spec.shape, first.spec.shape):
-                    raise ShapeError(f"{what}: result {k} is {first.spec} in the first branch, {mine.spec} in another; all "
-                                     f"branches must agree{at(user_line())}")
+                    raise ShapeError(f"{what}: result {k} is {first.spec} in the first branch, {mine.spec} in another; "
+                                     f"all branches must agree{at(user_line())}")
         outer = list(dict.fromkeys(t for inner, _, _ in traced for t in inner.reached))
         branches = tuple(Body(inner, [inner.capture(t) for t in outer], outputs) for inner, _, outputs in traced)
         found = apply_all("switch", as_node(graph, index), *outer, branches=branches)
