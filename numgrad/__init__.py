@@ -4,8 +4,8 @@ import sys as _sys
 from types import ModuleType as _ModuleType
 
 from numgrad import compat, config, data, errors, extend, linalg, nn, optimize, special, testing
-from numgrad._version import __version__
 from numgrad import protocols as _protocols
+from numgrad._version import __version__
 from numgrad.autodiff.accumulator import ForwardAccumulator
 from numgrad.autodiff.aggregate import AggregationMethod
 from numgrad.autodiff.arguments import UnconnectedGradients
@@ -20,9 +20,9 @@ from numgrad.autodiff.reverse import gradients
 from numgrad.autodiff.slices import IndexedSlices
 from numgrad.autodiff.tape import GradientTape
 from numgrad.graph.core import Graph, Operation, Tensor, placeholder
-from numgrad.graph.variable import Variable
 from numgrad.graph.scopes import control_dependencies, device, name_scope
 from numgrad.graph.show import show
+from numgrad.graph.variable import Variable
 from numgrad.ops.aggregation import *
 from numgrad.ops.arithmetic import *
 from numgrad.ops.axes import *
@@ -59,7 +59,8 @@ from numgrad.transforms import *
 _protocols.install(_sys.modules[__name__])
 
 # What stands here is what is exported; sub-namespaces are modules and are named.
-__all__ = ["__version__", "compat", "config", "data", "errors", "extend", "linalg", "nn", "optimize", "special", "testing"]
+__all__ = ["__version__", "compat", "config", "data", "errors", "extend", "linalg", "nn", "optimize", "special"]
+__all__ += ["testing"]
 __all__ += sorted(
     name for name, item in globals().items() if not name.startswith("_") and not isinstance(item, _ModuleType)
 )

@@ -16,8 +16,6 @@ __all__ = [
     "NotANumberError",
     "NumgradError",
     "ShapeError",
-    "SourceLine",
-    "user_line",
 ]
 
 _PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep
@@ -81,7 +79,7 @@ def user_line() -> SourceLine | None:
         inside = _inside.get(code)
         if inside is None:
             name = code.co_filename
-            inside = name.startswith(_PACKAGE) or name.startswith("<numgrad")
+            inside = name.startswith((_PACKAGE, "<numgrad"))
             _inside[code] = inside
         if not inside:
             return SourceLine(code, frame.f_lineno)

@@ -1,4 +1,4 @@
-"""Nests of values: tuples, lists, dicts, named tuples, dataclasses and None, taken apart into leaves and put together again."""
+"""Nests of values: tuples, lists, dicts, named tuples, dataclasses and None, taken apart and put together again."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from typing import Any
 
 __all__ = ["LEAF", "Structure", "arrange", "assembler", "flatten", "leaf_paths", "map_leaves", "unflatten"]
 
-# A structure is data: LEAF, or (type, what else is needed to rebuild it, the structures inside). Tuples hash and compare natively,
-# so that a structure is a cache key as it stands.
+# A structure is data: LEAF, or (type, what else is needed to rebuild it, the structures inside). Tuples hash and
+# compare natively, so that a structure is a cache key as it stands.
 Structure = tuple[Any, ...]
 LEAF: Structure = ("leaf",)
 _NONE: Structure = (None, None, ())
@@ -113,7 +113,8 @@ def arrange(tree: Any, structure: Structure, what: str, is_leaf: Callable[[Any],
     return leaves
 
 
-def _match(tree: Any, structure: Structure, what: str, is_leaf: Callable[[Any], bool] | None, leaves: list[Any]) -> None:
+def _match(tree: Any, structure: Structure, what: str, is_leaf: Callable[[Any], bool] | None,
+           leaves: list[Any]) -> None:
     if structure == LEAF:
         leaves.append(tree)
         return
@@ -171,7 +172,7 @@ def assembler(structure: Structure) -> Callable[[tuple[Any, ...]], Any]:
 
 
 def _assembly(structure: Structure, numbers: Iterator[int]) -> str | None:
-    """The expression that builds a nest of tuples, lists, dicts by text and None from the leaves ``v``; None for other nests."""
+    """The expression that builds a nest from the leaves ``v``; None unless of tuples, lists, dicts by text and None."""
     if structure == LEAF:
         return f"v[{next(numbers)}]"
     kind, extra, inner = structure

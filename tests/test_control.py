@@ -36,8 +36,8 @@ def counted_power(x, w):
 
 
 def nested(x, w):
-    return ng.fori_loop(0, 3, lambda i, y: ng.fori_loop(0, i + 2 if isinstance(i, int) else 2, lambda j, z: z * x + w, y),
-                        1.0)
+    return ng.fori_loop(
+        0, 3, lambda i, y: ng.fori_loop(0, i + 2 if isinstance(i, int) else 2, lambda j, z: z * x + w, y), 1.0)
 
 
 def branches(x, w):
@@ -118,7 +118,8 @@ def test_second_derivatives_in_every_mode(f):
 
 def test_reverse_over_forward_through_a_counted_loop():
     found = ng.grad(lambda x: ng.jvp(lambda t: counted_power(t, 1.3), (x,), (1.0,))[1])(0.8)
-    np.testing.assert_allclose(found, difference(lambda t: ng.grad(counted_power, 0)(t, 1.3), 0.8), rtol=1e-8, atol=1e-8)
+    expected = difference(lambda t: ng.grad(counted_power, 0)(t, 1.3), 0.8)
+    np.testing.assert_allclose(found, expected, rtol=1e-8, atol=1e-8)
 
 
 def test_arrays_as_state_and_captures():
@@ -237,7 +238,8 @@ def test_results_of_a_loop_read_inside_another_graph_body():
 
 
 def test_errors_name_the_variable_and_the_line():
-    with pytest.raises(ng.errors.ShapeError, match=r"scan: loop variable 0 has shape \(\), but the body returns \(2,\).*test_control"):
+    message = r"scan: loop variable 0 has shape \(\), but the body returns \(2,\).*test_control"
+    with pytest.raises(ng.errors.ShapeError, match=message):
         ng.function(lambda x: ng.scan(lambda c, u: (c + np.ones(2), ()), x, np.arange(3.0)))(1.0)
     with pytest.raises(ng.errors.DtypeError, match="loop variable 0 is int64, but the body returns float64"):
         ng.function(lambda x: ng.while_loop(lambda i: i < 3, lambda i: i + x, 0))(1.0)

@@ -1,16 +1,19 @@
 """Loops and branches as kernels: each runs programs of its own through the driver, with state in two sets of buffers.
 
-A loop's body exists as two programs over the same kernels. The first reads the carried state from buffers A and writes it to
-buffers B, the second the other way round, so that no state is copied from step to step. Addresses that are known only when the
-loop starts (arrays of the caller, rows of an enclosing loop) are written into the programs' tables first; addresses of
-rows move on after every step.
+A loop's body exists as two programs over the same kernels. The first reads the carried state from buffers A and writes
+it to buffers B, the second the other way round, so that no state is copied from step to step. Addresses that are known
+only when the loop starts (arrays of the caller, rows of an enclosing loop) are written into the programs' tables first;
+addresses of rows move on after every step.
 
 Argument tables (addresses and integers), with rows of four words (target word, source word, offset, step):
-  scan    body0, body1, steps, trips, starts, starts' rows, moves, moves' rows, copies, copies' rows, results, results' rows, status
-  while   cond0, cond1, cond steps, body0, body1, body steps, most trips (-1: no bound), address of the condition's byte,
-          starts, starts' rows, copies, copies' rows, results, results' rows, status, word that receives the trips
+  scan    body0, body1, steps, trips, starts, starts' rows, moves, moves' rows, copies, copies' rows,
+          results, results' rows, status
+  while   cond0, cond1, cond steps, body0, body1, body steps, most trips (-1: no bound),
+          address of the condition's byte, starts, starts' rows, copies, copies' rows, results, results' rows, status,
+          word that receives the trips
   switch  word with the index, branches, branches' rows (program, steps), starts, starts' rows
-Copies' rows are (buffer, source word, bytes, -): the first state. Results' rows are (target word, A, B, bytes): the last state.
+Copies' rows are (buffer, source word, bytes, -): the first state.
+Results' rows are (target word, A, B, bytes): the last state.
 """
 
 from __future__ import annotations

@@ -58,8 +58,8 @@ def ensure() -> bool:
 def _short_spins() -> Iterator[None]:
     """Let idle threads of GNU OpenMP, which reads its settings when it is loaded, sleep soon.
 
-    Its threads spin for milliseconds after each loop, and take the processors from BLAS's own threads: on two processors a
-    Gaussian process of 100 points then took 300 times as long.
+    Its threads spin for milliseconds after each loop, and take the processors from BLAS's own threads: on two
+    processors a Gaussian process of 100 points then took 300 times as long.
     """
     if "OMP_WAIT_POLICY" in os.environ or "GOMP_SPINCOUNT" in os.environ:
         yield

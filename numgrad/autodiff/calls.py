@@ -79,7 +79,8 @@ def tangents_for(graph: Graph, given: Sequence[Any], xs: Sequence[Tensor], what:
 def cotangents_for(graph: Graph, given: Sequence[Any], ys: Sequence[Tensor], what: str) -> list[Tensor | None]:
     """Cotangents checked against the results; None is zero, and so is that of an integer result."""
     return [_fitted(as_node(graph, c), y, f"{what}: cotangent {i}")
-            if c is not None and is_trainable(y.dtype) else None for i, (c, y) in enumerate(zip(given, ys, strict=True))]
+            if c is not None and is_trainable(y.dtype) else None
+            for i, (c, y) in enumerate(zip(given, ys, strict=True))]
 
 
 def _fitted(tensor: Tensor, like: Tensor, what: str) -> Tensor:

@@ -260,7 +260,7 @@ define("scan", "general", infer_scan, run_scan, vjp=_scan_vjp, jvp=_scan_jvp, bo
        doc="A body run once for each row of arrays, carrying values from step to step and stacking its other results.")
 define("while_loop", "general", infer_while, run_while, vjp=_while_vjp, jvp=_while_jvp, bodies=True, masks=True,
        doc="A body run on its own results for as long as a condition holds.")
-define("trip_count", "general", lambda specs, attrs: (Spec(np.dtype(np.int64), ()),), run_count, smooth=False, bodies=True,
-       doc="How often a loop runs its body.")
+define("trip_count", "general", lambda specs, attrs: (Spec(np.dtype(np.int64), ()),), run_count, smooth=False,
+       bodies=True, doc="How often a loop runs its body.")
 define("switch", "general", infer_switch, run_switch, vjp=_switch_vjp, jvp=_switch_jvp, bodies=True, masks=True,
        doc="One of several bodies, chosen by an index.")

@@ -28,7 +28,8 @@ __all__ = ["build_gradients", "build_row_gradients", "differentiate", "gradients
 
 def gradients(ys: Any, xs: Any, grad_ys: Any = None, name: str = "gradients", gate_gradients: bool = False,
               aggregation_method: int | None = None, stop_gradients: Any = None,
-              unconnected_gradients: UnconnectedGradients | str = UnconnectedGradients.NONE) -> list[Tensor | IndexedSlices | None]:
+              unconnected_gradients: UnconnectedGradients | str = UnconnectedGradients.NONE,
+              ) -> list[Tensor | IndexedSlices | None]:
     """The sum of the derivatives of ys with respect to each x, as new nodes of their graph.
 
     Parameters
@@ -53,8 +54,8 @@ def gradients(ys: Any, xs: Any, grad_ys: Any = None, name: str = "gradients", ga
     Returns
     -------
     list of Tensor, IndexedSlices or None
-        For each x: ``sum over ys of sum(grad_y * dy/dx)``, of x's shape and dtype. It is row-sparse when x is only read by
-        gathers along its first axis.
+        For each x: ``sum over ys of sum(grad_y * dy/dx)``, of x's shape and dtype. It is row-sparse when x is only read
+        by gathers along its first axis.
 
     Raises
     ------
@@ -78,12 +79,13 @@ def gradients(ys: Any, xs: Any, grad_ys: Any = None, name: str = "gradients", ga
     >>> ng.run(g, {x: [1.0, 2.0]})
     array([ 3., 12.])
     """
-    return differentiate(ys, xs, grad_ys, name, gate_gradients, aggregation_method, stop_gradients, unconnected_gradients,
-                         colocate=True)
+    return differentiate(ys, xs, grad_ys, name, gate_gradients, aggregation_method, stop_gradients,
+                         unconnected_gradients, colocate=True)
 
 
-def differentiate(ys: Any, xs: Any, grad_ys: Any, name: str | None, gate_gradients: Any, aggregation_method: int | None,
-                  stop_gradients: Any, unconnected_gradients: Any, *, colocate: bool) -> list[Tensor | IndexedSlices | None]:
+def differentiate(ys: Any, xs: Any, grad_ys: Any, name: str | None, gate_gradients: Any,
+                  aggregation_method: int | None, stop_gradients: Any, unconnected_gradients: Any, *,
+                  colocate: bool) -> list[Tensor | IndexedSlices | None]:
     """`gradients` with the choice whether gradient operations take the forward operations' device labels."""
     graph = common_graph(ys, xs, grad_ys, stop_gradients)
     y_list, x_list, stop_list = sequence(ys, "ys"), sequence(xs, "xs"), sequence(stop_gradients, "stop_gradients")
@@ -130,8 +132,8 @@ def walk_back(path: Sequence[Any], reached: set[Tensor], ys: Sequence[Tensor], x
               ) -> list[Tensor | IndexedSlices | None]:
     """Visit every operation of `path`, which is in order, once, backwards, each within ``around(operation)``.
 
-    `reached` are the tensors on the way from xs; `rows` keeps gradients of gathers row-sparse; ``seen(operation, cotangents of its
-    outputs, cotangents of its inputs)`` is told about each step.
+    `reached` are the tensors on the way from xs; `rows` keeps gradients of gathers row-sparse; ``seen(operation,
+    cotangents of its outputs, cotangents of its inputs)`` is told about each step.
     """
     wanted = set(xs)
     flowing = {t for t in reached | wanted if is_trainable(t.dtype)}

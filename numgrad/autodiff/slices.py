@@ -57,7 +57,8 @@ class IndexedSlices:
         fits = self.dense_shape is None or len(self.dense_shape) == self.values.ndim
         if self.indices.ndim != 1 or self.values.ndim < 1 or not fits:
             raise ShapeError(f"IndexedSlices: got values {self.values.spec}, indices {self.indices.spec} and dense "
-                             f"shape {self.dense_shape}; wanted (m, ...), (m,) and a shape of values' rank{at(user_line())}")
+                             f"shape {self.dense_shape}; wanted (m, ...), (m,) and a shape of values' rank"
+                             f"{at(user_line())}")
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -112,8 +113,8 @@ class IndexedSlices:
     def sum_duplicates(self) -> IndexedSlices:
         """The same array with each row named at most once among the rows that are not zero.
 
-        Outside a graph repeated rows are merged and the result is shorter. In a graph, where the number of distinct rows
-        is known only when it runs, the result has as many rows as before: each sum once, then zeros.
+        Outside a graph repeated rows are merged and the result is shorter. In a graph, where the number of distinct
+        rows is known only when it runs, the result has as many rows as before: each sum once, then zeros.
 
         Examples
         --------

@@ -1,4 +1,4 @@
-"""What users pass to tapes and accumulators: nests of tensors and variables, cotangents, and what stands for no path."""
+"""What users pass to tapes and accumulators: nests of tensors and variables, cotangents, what stands for no path."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def leaves_of(nest: Any, what: str) -> tuple[list[Any], Structure]:
         if isinstance(leaf, IndexedSlices):
             raise TypeError(f"{what}: got IndexedSlices; pass their .values{at(user_line())}")
         if not isinstance(leaf, (Tensor, Variable)):
-            raise TypeError(f"{what}: got {'None' if leaf is None else type(leaf).__name__}, wanted tensors and variables"
-                            f"{at(user_line())}")
+            raise TypeError(f"{what}: got {'None' if leaf is None else type(leaf).__name__}, wanted tensors and "
+                            f"variables{at(user_line())}")
     return leaves, structure
 
 
@@ -55,7 +55,7 @@ def _matched(given: Any, ys: Sequence[Tensor], nest: Structure) -> list[Any]:
 
 
 def _is_flat(given: Sequence[Any], rank: int) -> bool:
-    """Whether a sequence for a single target holds cotangents, and is not one cotangent written as a list of numbers."""
+    """Whether a sequence for a single target holds cotangents, and is not one cotangent written as a list."""
     if any(g is None or isinstance(g, (Tensor, IndexedSlices)) for g in given):
         return True
     return len(given) == 1 and np.ndim(given[0]) == rank

@@ -142,14 +142,19 @@ def _fit_process(tell: Callable[[str], None]) -> tuple[list[Run], Problem]:
     p = problem(models.gaussian_process, models.gaussian_process_start(X), X, y)
     compiled = {"L-BFGS-B": _first_calls(p, "fun_and_jac")}
     compiled["trust-exact"] = _first_calls(p, "hess")
+
+    def exact(solver: str) -> Callable[[Callable[..., None]], Any]:
+        return lambda callback: minimize(p, method=solver, callback=callback)
+
+    def differences(callback: Callable[..., None]) -> Any:
+        return optimize.minimize(models.numpy_gaussian_process, p.x0, (X, y), method="L-BFGS-B", callback=callback)
+
     runs = []
     for solver in ("L-BFGS-B", "trust-exact"):
         tell(f"Gaussian process: numgrad, {solver}")
-        runs.append(_run("numgrad, exact", solver, p, lambda callback, solver=solver: minimize(
-            p, method=solver, callback=callback), compiled[solver]))
+        runs.append(_run("numgrad, exact", solver, p, exact(solver), compiled[solver]))
     tell("Gaussian process: SciPy, differences, L-BFGS-B")
-    runs.append(_run("SciPy, differences", "L-BFGS-B", p, lambda callback: optimize.minimize(
-        models.numpy_gaussian_process, p.x0, (X, y), method="L-BFGS-B", callback=callback)))
+    runs.append(_run("SciPy, differences", "L-BFGS-B", p, differences))
     return runs, p
 
 

@@ -76,7 +76,7 @@ def gaussian_process(p: Any, X: Any, y: Any) -> Any:
     distances = squares[:, None] + squares[None, :] - 2.0 * (A @ A.T)
     noise = np.exp(2.0 * p["noise"]) + JITTER
     L = cholesky(np.exp(2.0 * p["signal"] - 0.5 * distances) + noise * np.eye(X.shape[0]))
-    alpha = triangular_solve(L, y, lower=True)
+    alpha: Any = triangular_solve(L, y, lower=True)
     return 0.5 * np.sum(alpha * alpha) + np.sum(np.log(diagonal(L)))
 
 

@@ -25,8 +25,9 @@ class Library:
     ``hi = span`` or for disjoint chunks of that range (when `parallel`). A kernel that writes non-zero to the status
     word makes the call raise `raises` (numpy.linalg.LinAlgError if None) with the text `error`.
 
-    With `function` the kernel is made of a user's function of arrays: ``function(attrs) -> (callable, attributes)``; integers and
-    sizes among the attributes follow `sizes` in the table, the other attributes are constants of the kernel.
+    With `function` the kernel is made of a user's function of arrays: ``function(attrs) -> (callable, attributes)``;
+    integers and sizes among the attributes follow `sizes` in the table, the other attributes are constants of the
+    kernel.
     """
 
     name: str

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 from numgrad.errors import GraphError, SourceLine, at, user_line
 from numgrad.graph.core import Graph, Operation, Recorder, Tensor, current_graph, state
 
-__all__ = ["backward_of", "control_dependencies", "device", "name_scope", "heard_by", "scope_in", "source_line", "start",
-           "stop", "without_graph"]
+__all__ = ["backward_of", "control_dependencies", "device", "heard_by", "name_scope", "scope_in", "source_line",
+           "start", "stop", "without_graph"]
 
 
 @contextmanager
@@ -53,7 +52,7 @@ def scope_in(graph: Graph, name: str) -> Iterator[str]:
 
 @contextmanager
 def backward_of(op: Operation, colocate: bool) -> Iterator[None]:
-    """Make operations as the backward part of `op`: under ``<its name>_grad/``, with its source line and device label."""
+    """Make operations as the backward part of `op`: under ``<its name>_grad/``, with its source line and device."""
     graph = op.graph
     before, graph._scope = graph._scope, f"{graph._scope}{op.name}_grad/"
     state.lines.append(op.where)

@@ -10,7 +10,8 @@ import numpy as np
 from numgrad.graph.body import Body
 from numgrad.types import Dim, Spec, canonical_shape
 
-__all__ = ["CountedSize", "infer_scan", "infer_switch", "infer_while", "run_count", "run_scan", "run_switch", "run_while"]
+__all__ = ["CountedSize", "infer_scan", "infer_switch", "infer_while", "run_count", "run_scan", "run_switch",
+           "run_while"]
 
 
 class CountedSize:

@@ -61,7 +61,8 @@ def operands(values: Sequence[Any], op: str, *, dtypes: str = "biufc") -> list[T
     op : str
         Named in errors.
     dtypes : str
-        Kinds (``"biufc"``) that the op takes; bool is raised to int8 and below by NumPy's own rules where it is not taken.
+        Kinds (``"biufc"``) that the op takes; bool is raised to int8 and below by NumPy's own rules where it is not
+        taken.
     """
     weak: list[Any] = []
     made: list[Any] = []
@@ -117,14 +118,15 @@ def infer_same(op: str, out: str | None = None) -> Infer:
 
 def define(name: str, kind: str, infer: Infer, evaluate: Callable[..., Any], *, vjp: Any = None, jvp: Any = None,
            decompose: Any = None, library: Library | None = None, view: View | None = None,
-           regions: Regions | None = None, masks: bool = False, smooth: bool = True, samples: Any = None, public: str = "", doc: str = "", dtypes: str = "biufc",
+           regions: Regions | None = None, masks: bool = False, smooth: bool = True, samples: Any = None,
+           public: str = "", doc: str = "", dtypes: str = "biufc",
            domain: tuple[tuple[float, float] | None, ...] = (), **facts: Any) -> OpRecord:
     """Enter an op of another kind. For ``kind="linear"`` forward mode applies the op itself to the tangents
     (missing ones are zeros) unless `jvp` is given."""
     return register(OpRecord(
         name=name, kind=kind, infer=infer, evaluate=evaluate, vjp=vjp, jvp=jvp, decompose=decompose, library=library,
-        view=view, regions=regions, masks=masks, smooth=smooth, samples=samples, public=public, doc=doc, dtypes=dtypes, domain=domain,
-        facts=facts))
+        view=view, regions=regions, masks=masks, smooth=smooth, samples=samples, public=public, doc=doc, dtypes=dtypes,
+        domain=domain, facts=facts))
 
 
 def normalize_axis(axis: Any, ndim: int, op: str) -> int:
@@ -151,7 +153,8 @@ def shape_argument(shape: Any, op: str) -> Shape:
     if isinstance(shape, Tensor):
         shape = shape.numpy().tolist() if shape.op is None else shape
         if isinstance(shape, Tensor):
-            raise ShapeError(f"{op}: the shape must be integers and sizes, not a traced tensor; use x.shape{at(user_line())}")
+            raise ShapeError(f"{op}: the shape must be integers and sizes, not a traced tensor; use x.shape"
+                             f"{at(user_line())}")
     items = (shape,) if isinstance(shape, (int, np.integer, Size)) else tuple(shape)
     return tuple(d if isinstance(d, Size) else int(d) for d in items)
 

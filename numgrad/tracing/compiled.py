@@ -131,7 +131,8 @@ def compile(inputs: Any, outputs: Any, target: str = "cpu") -> Compiled:
     Returns
     -------
     Compiled
-        Takes arrays of the placeholders' dtypes (cast within a kind) and ranks; any sizes that fit, without compiling again.
+        Takes arrays of the placeholders' dtypes (cast within a kind) and ranks; any sizes that fit, without compiling
+        again.
 
     Raises
     ------

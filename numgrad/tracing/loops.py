@@ -35,8 +35,8 @@ def _like(values: Sequence[Any], like: Sequence[Tensor], what: str) -> list[Tens
     for k, (value, variable) in enumerate(zip(values, like, strict=True)):
         tensor = as_tensor(value)
         if tensor.dtype != variable.dtype and not np.can_cast(tensor.dtype, variable.dtype, "same_kind"):
-            raise DtypeError(f"{what}: loop variable {k} is {variable.dtype}, but the body returns {tensor.dtype}; start "
-                             f"it with that dtype or cast the result{at(user_line())}")
+            raise DtypeError(f"{what}: loop variable {k} is {variable.dtype}, but the body returns {tensor.dtype}; "
+                             f"start it with that dtype or cast the result{at(user_line())}")
         message = partial(_changed, what, k, variable, tensor)
         if tensor.ndim != variable.ndim:
             raise ShapeError(message() + at(user_line()))
