@@ -34,7 +34,7 @@ def main() -> None:
     ng.testing.check_gradients(lambda p: negative_log_likelihood(p, *data), (start,), order=1)
     result = ng.optimize.minimize(negative_log_likelihood, start, args=data, method="L-BFGS-B")
     print(f"{result.message}: negative log-likelihood {result.fun:.4f} after {result.nit} iterations")
-    fitted = ng.optimize.problem(negative_log_likelihood, start, *data).unflatten(result.x)
+    fitted = result.x
     noise = np.exp(2.0 * fitted["noise"])
     K = covariance(fitted, X[train], X[train]) + noise * np.eye(len(train))
     prediction = covariance(fitted, X[test], X[train]) @ np.linalg.solve(K, y[train])
