@@ -19,7 +19,8 @@ from numgrad.autodiff.registry import NotDifferentiable, RegisterGradient
 from numgrad.autodiff.reverse import gradients
 from numgrad.autodiff.slices import IndexedSlices
 from numgrad.autodiff.tape import GradientTape
-from numgrad.graph.core import Graph, Operation, Tensor, placeholder
+from numgrad.graph.core import Operation, Tensor, placeholder
+from numgrad.graph.graph import Graph
 from numgrad.graph.scopes import control_dependencies, device, name_scope
 from numgrad.graph.show import show
 from numgrad.graph.variable import Variable

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 import numgrad as ng
-from numgrad.graph.core import Graph, placeholder
+from numgrad.graph.core import placeholder
+from numgrad.graph.graph import Graph
 from numgrad.nest import flatten
 from numgrad.tracing.compiled import Compiled
 from numgrad.tracing.compiled import compile as compile_graph

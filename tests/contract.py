@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 import numgrad as ng
-from numgrad.graph.core import Graph, Operation, Tensor
+from numgrad.graph.core import Operation, Tensor
+from numgrad.graph.graph import Graph
 from numgrad.graph.records import OpRecord
 from numgrad.types import Spec
 

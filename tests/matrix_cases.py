@@ -9,7 +9,8 @@ import numpy as np
 
 import numgrad as ng
 from numgrad.autodiff.forward import pushforward
-from numgrad.graph.core import Graph, Tensor, placeholder
+from numgrad.graph.core import Tensor, placeholder
+from numgrad.graph.graph import Graph
 from tests.op_cases import along, generator, inner
 
 

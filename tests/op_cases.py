@@ -11,7 +11,8 @@ import mpmath
 import numpy as np
 from scipy import special
 
-from numgrad.graph.core import Graph, Tensor, apply_all, as_tensor, placeholder
+from numgrad.graph.core import Tensor, apply_all, as_tensor, placeholder
+from numgrad.graph.graph import Graph
 from numgrad.graph.records import OPS, OpRecord
 
 DTYPES = [np.dtype(c) for c in "? i1 i2 i4 i8 u1 u2 u4 u8 f2 f4 f8 c8 c16".split()]

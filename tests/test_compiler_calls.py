@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 import numgrad as ng
-from numgrad.graph.core import Graph, placeholder
+from numgrad.graph.core import placeholder
+from numgrad.graph.graph import Graph
 from numgrad.tracing.compiled import compile as compile_graph
 from tests.compiler_cases import Case, exact
 from tests.op_cases import layouts

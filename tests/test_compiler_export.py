@@ -14,7 +14,8 @@ import pytest
 from scipy import integrate
 
 import numgrad as ng
-from numgrad.graph.core import Graph, placeholder
+from numgrad.graph.core import placeholder
+from numgrad.graph.graph import Graph
 from numgrad.tracing.compiled import compile as compile_graph
 from numgrad_kernels import build
 from tests.compiler_cases import Case, exact, python_process

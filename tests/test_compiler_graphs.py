@@ -12,7 +12,8 @@ import numgrad as ng
 from numgrad.compiler import memory
 from numgrad.compiler.nest import Nest
 from numgrad.compiler.rewrite import lower
-from numgrad.graph.core import Graph, placeholder
+from numgrad.graph.core import placeholder
+from numgrad.graph.graph import Graph
 from numgrad.tracing.compiled import compile as compile_graph
 from numgrad_kernels import build
 from tests.compiler_cases import Case, exact, units

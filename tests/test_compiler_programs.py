@@ -12,7 +12,8 @@ import pytest
 
 import numgrad as ng
 from numgrad.compiler import program as programs
-from numgrad.graph.core import Graph, placeholder
+from numgrad.graph.core import placeholder
+from numgrad.graph.graph import Graph
 from numgrad.tracing.compiled import compile as compile_graph
 from numgrad.types import size_max, size_min
 from numgrad_kernels import build

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 import numgrad as ng
-from numgrad.graph.core import Graph, Tensor, apply, placeholder
+from numgrad.graph.core import Tensor, apply, placeholder
+from numgrad.graph.graph import Graph
 from numgrad.tracing.compiled import compile as compile_graph
 from numgrad_kernels import build
 from tests.op_cases import disagreement

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 import numgrad as ng
-from numgrad.graph.core import Graph, apply
+from numgrad.graph.core import apply
+from numgrad.graph.graph import Graph
 
 RNG = np.random.default_rng(5)
 

@@ -11,7 +11,8 @@ import pytest
 import scipy.linalg
 
 import numgrad as ng
-from numgrad.graph.core import Graph, placeholder
+from numgrad.graph.core import placeholder
+from numgrad.graph.graph import Graph
 from numgrad.tracing.compiled import compile as compile_graph
 from tests.matrix_cases import adjoint, check_derivatives, matrix, positive, regular, weighted
 

@@ -14,7 +14,8 @@ import pytest
 
 import numgrad as ng
 from numgrad.autodiff.forward import pushforward
-from numgrad.graph.core import Graph, apply_all, placeholder
+from numgrad.graph.core import apply_all, placeholder
+from numgrad.graph.graph import Graph
 from numgrad.graph.records import OPS, OpRecord
 from numgrad.tracing.compiled import compile as compile_graph
 from numgrad_kernels.scalar import formula

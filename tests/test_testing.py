@@ -62,7 +62,7 @@ def twice_wrong(x: Any) -> Any:
     (lambda x: np.sum(x), (np.zeros((0, 3)),), None),
     (lambda x: x * 2.0, (1.5,), "complex step"),
     (ng.grad(lambda x: np.sum(np.sin(x) ** 2)), (np.array([0.5, -2.0]),), None),
-], ids=str)
+])
 def test_right_derivatives_pass(f: Any, args: Any, method: str | None) -> None:
     report = check_gradients(f, args)
     assert report.passed and report.worst.passed

@@ -10,7 +10,8 @@ from typing import Any
 from numgrad.autodiff.rules import require_shape
 from numgrad.autodiff.slices import IndexedSlices
 from numgrad.errors import DtypeError, GraphError, at, user_line
-from numgrad.graph.core import Graph, Tensor, apply, as_tensor, current_graph
+from numgrad.graph.core import Tensor, apply, as_tensor, current_graph
+from numgrad.graph.graph import Graph
 from numgrad.graph.scopes import device
 from numgrad.graph.variable import Variable
 from numgrad.ops.kinds import as_node, cast_to

@@ -11,7 +11,8 @@ from numgrad.autodiff.forward import pushforward
 from numgrad.autodiff.reverse import build_gradients
 from numgrad.autodiff.rules import require_shape
 from numgrad.errors import DtypeError, ShapeError, at, user_line
-from numgrad.graph.core import Graph, Tensor, WeakTensor, apply, as_tensor, weaken
+from numgrad.graph.core import Tensor, WeakTensor, apply, as_tensor, weaken
+from numgrad.graph.graph import Graph
 from numgrad.graph.scopes import scope_in
 from numgrad.ops.kinds import as_node, cast_to
 from numgrad.types import is_trainable, show_shape

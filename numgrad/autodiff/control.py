@@ -11,7 +11,8 @@ from numgrad.autodiff.forward import pushforward
 from numgrad.autodiff.reverse import build_gradients
 from numgrad.errors import GradientError, at
 from numgrad.graph.body import Body, inline, trace_body
-from numgrad.graph.core import Graph, Operation, Tensor, apply, apply_all
+from numgrad.graph.core import Operation, Tensor, apply, apply_all
+from numgrad.graph.graph import Graph
 from numgrad.graph.records import OPS
 from numgrad.ops.control import (
     CountedSize,

@@ -13,7 +13,8 @@ from numgrad.autodiff.decorated import Decorated, Reads, name_of, passed_on, tak
 from numgrad.autodiff.rules import require_shape
 from numgrad.autodiff.slices import IndexedSlices, dense
 from numgrad.errors import DtypeError, GraphError, SourceLine, at, user_line
-from numgrad.graph.core import Graph, Operation, Tensor, apply, apply_all, as_tensor, placeholder
+from numgrad.graph.core import Operation, Tensor, apply, apply_all, as_tensor, placeholder
+from numgrad.graph.graph import Graph
 from numgrad.graph.scopes import start, stop
 from numgrad.graph.variable import Variable
 from numgrad.graph.walk import ancestors

@@ -12,7 +12,8 @@ from numgrad.autodiff.forward import pushforward
 from numgrad.autodiff.reverse import build_gradients, differentiate
 from numgrad.autodiff.slices import dense
 from numgrad.errors import DtypeError, at, user_line
-from numgrad.graph.core import Graph, Tensor, apply
+from numgrad.graph.core import Tensor, apply
+from numgrad.graph.graph import Graph
 from numgrad.graph.scopes import scope_in
 from numgrad.ops.kinds import as_node
 from numgrad.types import Dim, Shape, is_trainable, size_product

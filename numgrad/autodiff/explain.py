@@ -14,7 +14,8 @@ from numgrad.autodiff.registry import rule_of
 from numgrad.autodiff.reverse import walk_back
 from numgrad.autodiff.slices import IndexedSlices, dense
 from numgrad.errors import GradientError, GraphError, SourceLine, at, user_line
-from numgrad.graph.core import Graph, Operation, Tensor, apply, as_tensor, placeholder, state
+from numgrad.graph.core import Operation, Tensor, apply, as_tensor, placeholder, state
+from numgrad.graph.graph import Graph
 from numgrad.graph.run import fed
 from numgrad.graph.scopes import backward_of, heard_by
 from numgrad.graph.walk import between

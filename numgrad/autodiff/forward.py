@@ -11,7 +11,8 @@ from numgrad.autodiff.reverse import build_gradients
 from numgrad.autodiff.rules import pull, refuse, scaled
 from numgrad.autodiff.slices import dense
 from numgrad.errors import ShapeError, at, user_line
-from numgrad.graph.core import Graph, Tensor, apply
+from numgrad.graph.core import Tensor, apply
+from numgrad.graph.graph import Graph
 from numgrad.graph.scopes import scope_in, source_line
 from numgrad.graph.walk import between
 from numgrad.ops.kinds import cast_to, define, linear_jvp, masking

@@ -10,7 +10,8 @@ from numgrad.autodiff.aggregate import AggregationMethod, add_n
 from numgrad.autodiff.reverse import walk_back
 from numgrad.autodiff.slices import IndexedSlices, dense
 from numgrad.errors import SourceLine, user_line
-from numgrad.graph.core import Graph, Operation, Tensor
+from numgrad.graph.core import Operation, Tensor
+from numgrad.graph.graph import Graph
 from numgrad.graph.records import OPS, OpRecord
 from numgrad.graph.scopes import backward_of, start, stop
 from numgrad.graph.walk import along

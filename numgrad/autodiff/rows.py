@@ -10,7 +10,8 @@ from numgrad.autodiff.batching import UNROLLED, basis, batched, repeats, seed
 from numgrad.autodiff.recording import Recording
 from numgrad.autodiff.slices import dense
 from numgrad.errors import NumgradError, ShapeError, at, user_line
-from numgrad.graph.core import Graph, Operation, Tensor, apply, apply_all, as_tensor
+from numgrad.graph.core import Operation, Tensor, apply, apply_all, as_tensor, state
+from numgrad.graph.graph import Graph
 from numgrad.graph.scopes import heard_by, source_line
 from numgrad.graph.walk import ancestors
 from numgrad.types import Dim, is_trainable, size_product
@@ -32,7 +33,8 @@ def jacobian_of(recording: Recording, y: Tensor, xs: Sequence[Tensor], at_a_time
         return as_tensor(np.eye(count, size_product(shape), first, dtype=y.dtype).reshape(count, *shape))
 
     found = _rows(recording, y, xs, size_product(shape), units, at_a_time, batch)
-    return [g if g is None else apply("reshape", g, shape=(*shape, *x.spec.shape)) for g, x in zip(found, xs, strict=True)]
+    return [g if g is None else apply("reshape", g, shape=(*shape, *x.spec.shape))
+            for g, x in zip(found, xs, strict=True)]
 
 
 def batch_jacobian_of(recording: Recording, y: Tensor, x: Tensor, at_a_time: int | None, batch: bool) -> Tensor | None:
@@ -58,15 +60,18 @@ def _rows(recording: Recording, y: Tensor, xs: Sequence[Tensor], count: Dim, uni
         return [None] * len(xs)
     if not isinstance(count, int):
         if not batch:
-            raise ShapeError(f"jacobian: the target has {count} rows, a number that is known only when the program runs; leave "
-                             f"experimental_use_pfor on{at(user_line())}")
+            raise ShapeError(f"jacobian: the target has {count} rows, a number that is known only when the program "
+                             f"runs; leave experimental_use_pfor on{at(user_line())}")
         return _batched_node(recording, y, xs)
     try:
         sweep = _Sweep(recording, y, xs) if batch and count else None
+        if sweep is not None and state.recorders and not sweep.recordable:
+            sweep = None
         rows = min(count, at_a_time or count)
         if sweep is not None and y.op is None:
             rows = min(rows, sweep.rows_at_most)
-        parts = [_part(recording, y, xs, units(lo, min(rows, count - lo)), sweep) for lo in range(0, count, max(rows, 1))]
+        parts = [_part(recording, y, xs, units(lo, min(rows, count - lo)), sweep)
+                 for lo in range(0, count, max(rows, 1))]
     except (NumgradError, NotImplementedError) as error:
         if not batch or isinstance(error, LookupError):
             raise
@@ -74,8 +79,8 @@ def _rows(recording: Recording, y: Tensor, xs: Sequence[Tensor], count: Dim, uni
                          f"experimental_use_pfor=False: {error}") from error
     if not parts:
         _, reached = recording.path([y], xs)
-        return [_conjugate(apply("zeros_like", apply("broadcast_to", x, shape=(0, *x.spec.shape)))) if x in reached else None
-                for x in xs]
+        return [_conjugate(apply("zeros_like", apply("broadcast_to", x, shape=(0, *x.spec.shape))))
+                if x in reached else None for x in xs]
     whole = [None if column[0] is None else column[0] if len(column) == 1 else apply("concat", *column, axis=0)
              for column in zip(*parts, strict=True)]
     return [None if g is None else _conjugate(g) for g in whole]
@@ -113,15 +118,15 @@ class _Sweep:
     """The sweep back from y to xs, built once for a cotangent without a value, and run for batches of them."""
 
     def __init__(self, recording: Recording, y: Tensor, xs: Sequence[Tensor]) -> None:
+        self.in_graph = y.op is not None
         self.graph = y.op.graph if y.op is not None else Graph()
-        if y.op is not None:
+        if self.in_graph:
             self._build(recording, y, xs)
             self.fixed: dict[Tensor, Tensor] = {}
             return
         with self.graph.as_default(), heard_by(()):  # a plan: what it computes is heard when it is run
             self._build(recording, y, xs)
         self.fixed = {node: tensor for tensor, node in self.graph.captured.values()}
-        self._run_what_is_fixed()
 
     def _build(self, recording: Recording, y: Tensor, xs: Sequence[Tensor]) -> None:
         self.cotangent = seed(y)
@@ -138,6 +143,8 @@ class _Sweep:
                 moved.append(op)
             elif op.type != "cotangent_seed":
                 self.fixed_operations.append(op)
+        # What eager loops and branches do in their bodies cannot be recorded from outside.
+        self.recordable = self.in_graph or not any(op.record.facts.get("bodies") for op in order)
         bytes_a_row = sum(_bytes(t) for op in moved for t in op.outputs)
         self.rows_at_most = max(1, BATCH_BYTES // max(1, bytes_a_row))
         if repeats(moved):
@@ -145,7 +152,8 @@ class _Sweep:
 
     def _run_what_is_fixed(self) -> None:
         """Compute what does not depend on the cotangent, once, from the recorded tensors."""
-        for op in self.fixed_operations:
+        operations, self.fixed_operations = self.fixed_operations, []
+        for op in operations:
             if op.outputs[0] in self.fixed:
                 continue
             if op.type == "constant":
@@ -156,6 +164,8 @@ class _Sweep:
             self.fixed.update(zip(op.outputs, made, strict=True))
 
     def __call__(self, cotangents: Tensor) -> list[Tensor | None]:
+        if not self.in_graph:
+            self._run_what_is_fixed()
         found = iter(batched(self.outputs, {self.cotangent: cotangents}, self.fixed) if self.outputs else [])
         return [None if g is None else _present(next(found)) for g in self.gradients]
 

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from numgrad.errors import DtypeError, ShapeError, at, user_line
-from numgrad.graph.core import Graph, Operation, Tensor, apply, as_tensor
+from numgrad.graph.core import Operation, Tensor, apply, as_tensor
+from numgrad.graph.graph import Graph
 from numgrad.ops.kinds import cast_to
 from numgrad.ops.scan import cumsum
 from numgrad.ops.sorting import argsort

@@ -11,7 +11,8 @@ from numgrad.autodiff.arguments import UnconnectedGradients, check_cotangent_dty
 from numgrad.autodiff.rules import require_shape
 from numgrad.autodiff.slices import IndexedSlices, dense
 from numgrad.errors import DtypeError, at, user_line
-from numgrad.graph.core import Graph, Tensor, apply, as_tensor
+from numgrad.graph.core import Tensor, apply, as_tensor
+from numgrad.graph.graph import Graph
 from numgrad.graph.variable import Variable
 from numgrad.nest import LEAF, Structure, arrange, flatten
 

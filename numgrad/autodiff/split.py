@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from numgrad.graph.core import Graph, Tensor, apply_all, placeholder
+from numgrad.graph.core import Tensor, apply_all, placeholder
+from numgrad.graph.graph import Graph
 from numgrad.graph.scopes import source_line
 from numgrad.graph.walk import ancestors
 

@@ -15,7 +15,8 @@ from numgrad.autodiff.rules import require_shape
 from numgrad.autodiff.slices import IndexedSlices
 from numgrad.autodiff.sources import cotangents_for_targets, leaves_of, or_zeros, tensors_in, zeros_of
 from numgrad.errors import at, user_line
-from numgrad.graph.core import Graph, Tensor, current_graph
+from numgrad.graph.core import Tensor, current_graph
+from numgrad.graph.graph import Graph
 from numgrad.graph.records import OpRecord
 from numgrad.graph.scopes import scope_in, start, stop, without_graph
 from numgrad.graph.variable import Variable

@@ -10,7 +10,7 @@ from typing import Any
 
 from numgrad.cli.terminal import console, fail, table
 from numgrad.errors import GraphError
-from numgrad.graph.core import Graph
+from numgrad.graph.graph import Graph
 from numgrad.graph.show import show as show_graph
 from numgrad.tracing.compiled import Compiled
 from numgrad.tracing.function import Function, function

@@ -18,7 +18,8 @@ from numgrad.compiler.memory import bytes_of
 from numgrad.compiler.plan import Context, Plan
 from numgrad.compiler.segments import Segmented, has_host_steps
 from numgrad.errors import DeviceError, DtypeError, GraphError, ShapeError, at, user_line
-from numgrad.graph.core import Graph, Tensor, state
+from numgrad.graph.core import Tensor, state
+from numgrad.graph.graph import Graph
 from numgrad.graph.run import bind_sizes, check_guards
 from numgrad.graph.scopes import heard_by
 from numgrad.types import Dim, Size, Spec, as_dtype, canonical_shape, dim_key, dim_value, lone_symbol

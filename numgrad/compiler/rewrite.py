@@ -9,7 +9,8 @@ import numpy as np
 
 from numgrad.compiler.unroll import unrolled_reduction
 from numgrad.errors import GraphError, SourceLine, at
-from numgrad.graph.core import Graph, Operation, Tensor
+from numgrad.graph.core import Operation, Tensor
+from numgrad.graph.graph import Graph
 from numgrad.graph.records import OPS, OpRecord
 from numgrad.graph.walk import ancestors
 from numgrad.types import Shape, ShapeEnv, Size, Spec, canonical_shape, same_shape, size_product

@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from numgrad.errors import KernelError, ShapeError, at, user_line
-from numgrad.graph.core import Graph, Operation, Tensor
+from numgrad.graph.core import Operation, Tensor
+from numgrad.graph.graph import Graph
 from numgrad.graph.run import bind_sizes, evaluate_op, fed
 from numgrad.graph.walk import ancestors
 

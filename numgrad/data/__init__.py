@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib import resources
 from typing import Any
 
 import numpy as np
@@ -82,6 +81,8 @@ def load_wine() -> tuple[Floats, Floats, tuple[str, ...]]:
 
 def _read(filename: str) -> tuple[tuple[str, ...], NDArray[Any]]:
     """Return the column names and the float64 table of a comma-separated file in this package."""
+    from importlib import resources  # a fiftieth of a second that only those who load data pay
+
     with resources.files(__name__).joinpath(filename).open(encoding="ascii") as lines:
         names = tuple(lines.readline().strip().split(","))
         return names, np.loadtxt(lines, delimiter=",", dtype=np.float64)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from numgrad.graph.core import Graph, Tensor, apply_all
+from numgrad.graph.core import Tensor, apply_all
+from numgrad.graph.graph import Graph
 from numgrad.graph.records import OPS
 from numgrad.graph.run import evaluate_with
 from numgrad.graph.scopes import source_line

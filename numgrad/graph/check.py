@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from numgrad.errors import GraphError, at
-from numgrad.graph.core import Graph, Operation, Tensor
+from numgrad.graph.core import Operation, Tensor
+from numgrad.graph.graph import Graph
 from numgrad.graph.records import KINDS, OPS
 from numgrad.types import SUPPORTED_DTYPES, Guard, Size, Spec, same_shape, show_shape
 

@@ -47,12 +47,16 @@ def bind_sizes(inputs: Sequence[Tensor], arrays: Sequence[np.ndarray[Any, Any]])
 
 
 def check_guards(graph: Any, values: Mapping[Any, int]) -> None:
-    """Raise ShapeError for the first assumption about sizes that `values` break; other parts of the graph have others."""
+    """Raise ShapeError for the first assumption about sizes that `values` break.
+
+    Other parts of the graph have others.
+    """
     for guard in graph.sizes.guards:
         if all(symbol in values for symbol in guard.symbols()) and not guard.holds(values):
             raise ShapeError(f"sizes {guard.left} = {dim_value(guard.left, values)} and {guard.right} = "
                              f"{dim_value(guard.right, values)} must fulfil {guard.left} {guard.sign} {guard.right}: "
-                             f"they meet in one operation{at(guard.where)}; give an axis that broadcasts the fixed size 1")
+                             f"they meet in one operation{at(guard.where)}; "
+                             f"give an axis that broadcasts the fixed size 1")
 
 
 def fed(tensor: Tensor, value: Any) -> np.ndarray[Any, Any]:
@@ -85,7 +89,7 @@ def evaluate(outputs: Sequence[Tensor], feeds: Mapping[Tensor, Any]) -> list[np.
 
 def evaluate_with(outputs: Sequence[Tensor], values: dict[Tensor, Any],
                   sizes: dict[Any, int]) -> list[np.ndarray[Any, Any]]:
-    """The values of `outputs` from those of other tensors and of the unknown sizes; both mappings are filled in further."""
+    """The values of `outputs` from those of other tensors and of unknown sizes; both mappings are filled in further."""
     order = ancestors(outputs, stop=lambda t: t in values)
     if order:
         check_guards(order[0].graph, sizes)

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from numgrad.errors import GraphError, SourceLine, at, user_line
-from numgrad.graph.core import Graph, Operation, Recorder, Tensor, current_graph, state
+from numgrad.graph.core import Operation, Recorder, Tensor, current_graph, state
+from numgrad.graph.graph import Graph
 
 __all__ = ["backward_of", "control_dependencies", "device", "heard_by", "name_scope", "scope_in", "source_line",
            "start", "stop", "without_graph"]

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from numgrad.errors import GraphError, at, user_line
-from numgrad.graph.core import Graph, Operation, Tensor
+from numgrad.graph.core import Operation, Tensor
 from numgrad.graph.draw import html_page, svg_drawing
+from numgrad.graph.graph import Graph
 from numgrad.graph.walk import ancestors
 from numgrad.types import Size
 

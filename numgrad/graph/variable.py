@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from numgrad.errors import DtypeError, GraphError, ShapeError, at, user_line
-from numgrad.graph.core import Graph, Operation, Tensor, apply, as_tensor, current_graph, state
+from numgrad.graph.core import Operation, Tensor, apply, as_tensor, current_graph, state
+from numgrad.graph.graph import Graph
 from numgrad.graph.records import OPS, OpRecord, register
 from numgrad.types import Shape, Spec, as_dtype, require_equal, show_shape
 

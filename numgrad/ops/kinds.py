@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from numgrad.errors import DtypeError, ShapeError, at, user_line
-from numgrad.graph.core import Graph, Operation, Tensor, WeakTensor, apply, apply_all, as_tensor, current_graph, weaken
+from numgrad.graph.core import Operation, Tensor, WeakTensor, apply, apply_all, as_tensor, current_graph, weaken
+from numgrad.graph.graph import Graph
 from numgrad.graph.records import OPS, Library, OpRecord, Regions, View, register
 from numgrad.types import Shape, Size, Spec, as_dtype, broadcast_shapes, kind_name, promote
 

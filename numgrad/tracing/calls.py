@@ -10,7 +10,8 @@ from numgrad.autodiff.forward import pushforward
 from numgrad.autodiff.reverse import build_row_gradients
 from numgrad.autodiff.rules import require_shape
 from numgrad.autodiff.slices import IndexedSlices
-from numgrad.graph.core import Graph, Tensor, apply, as_tensor, current_graph, state, tell
+from numgrad.graph.core import Tensor, apply, as_tensor, current_graph, state, tell
+from numgrad.graph.graph import Graph
 from numgrad.graph.records import OpRecord
 from numgrad.graph.variable import Variable, root_of
 from numgrad.nest import Structure, flatten, unflatten

@@ -10,7 +10,8 @@ import numpy as np
 
 from numgrad.compiler.program import Bound, Program, compile_program
 from numgrad.errors import GraphError, at, user_line
-from numgrad.graph.core import Graph, Tensor
+from numgrad.graph.core import Tensor
+from numgrad.graph.graph import Graph
 from numgrad.nest import LEAF, flatten, unflatten
 from numgrad.ops.kinds import as_node
 from numgrad.tracing.stateful import with_variables

@@ -8,7 +8,8 @@ from typing import Any
 
 from numgrad.autodiff.calls import fresh
 from numgrad.errors import at, user_line
-from numgrad.graph.core import Graph, Tensor, current_graph
+from numgrad.graph.core import Tensor, current_graph
+from numgrad.graph.graph import Graph
 from numgrad.nest import Structure, flatten, leaf_paths, unflatten
 from numgrad.ops.kinds import as_node
 from numgrad.tracing.function import Function

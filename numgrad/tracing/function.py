@@ -14,7 +14,8 @@ from typing import Any, overload
 import numpy as np
 
 from numgrad.errors import GraphError, at, user_line
-from numgrad.graph.core import Graph, Tensor, TracedValueError, as_tensor, state
+from numgrad.graph.core import Tensor, TracedValueError, as_tensor, state
+from numgrad.graph.graph import Graph
 from numgrad.nest import Structure, flatten, leaf_paths, unflatten
 from numgrad.tracing.calls import call_inputs, record_call
 from numgrad.tracing.trace import Argument, Static, Variant, call_array, describe, numbers_behind, result_tensors, trace

@@ -11,7 +11,8 @@ import numpy as np
 from numgrad.autodiff.control import closed
 from numgrad.errors import DtypeError, ShapeError, at, user_line
 from numgrad.graph.body import Body, trace_body
-from numgrad.graph.core import Graph, Tensor, apply, apply_all, as_tensor, current_graph
+from numgrad.graph.core import Tensor, apply, apply_all, as_tensor, current_graph
+from numgrad.graph.graph import Graph
 from numgrad.nest import Structure, flatten, unflatten
 from numgrad.ops.kinds import as_node, cast_to
 from numgrad.types import Dim, Size, Spec, require_equal, same_shape, show_shape

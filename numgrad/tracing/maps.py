@@ -7,7 +7,7 @@ from typing import Any
 
 from numgrad.autodiff.calls import cotangents_for, pull_back, push_along, tangents_for
 from numgrad.errors import at, user_line
-from numgrad.graph.core import Graph
+from numgrad.graph.graph import Graph
 from numgrad.nest import arrange, unflatten
 from numgrad.tracing.derivatives import Chosen, function_of, kept_with, no_pickle, result_nodes
 from numgrad.tracing.function import Function

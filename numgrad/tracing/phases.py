@@ -11,7 +11,8 @@ import numpy as np
 from numgrad.autodiff.calls import pull_back, push_along
 from numgrad.autodiff.split import Phases, split
 from numgrad.errors import DtypeError, ShapeError, at, user_line
-from numgrad.graph.core import Graph, Tensor, as_tensor, current_graph, placeholder, state
+from numgrad.graph.core import Tensor, as_tensor, current_graph, placeholder, state
+from numgrad.graph.graph import Graph
 from numgrad.nest import Structure, arrange, flatten, unflatten
 from numgrad.tracing.derivatives import Chosen, function_of, kept_with, no_pickle, result_nodes
 from numgrad.tracing.function import in_graph

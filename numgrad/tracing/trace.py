@@ -11,7 +11,8 @@ import numpy as np
 
 from numgrad.compiler.program import compile_program
 from numgrad.errors import DtypeError, GraphError, ShapeError, at, user_line
-from numgrad.graph.core import Graph, Tensor, TracedValueError, apply, as_tensor, placeholder, weaken
+from numgrad.graph.core import Tensor, TracedValueError, apply, as_tensor, placeholder, weaken
+from numgrad.graph.graph import Graph
 from numgrad.graph.run import evaluate
 from numgrad.graph.scopes import heard_by
 from numgrad.graph.variable import Variable
