@@ -358,3 +358,19 @@ def test_forked_child_runs_serially() -> None:
         [sys.executable, "-c", script], capture_output=True, text=True, timeout=120, env=environment(settings.cache_dir)
     )
     assert result.returncode == 0, result.stderr
+
+
+def test_blas_follows_the_thread_setting():
+    from numgrad_kernels import blas_threads
+
+    engine.blas_symbol("dgemm")
+    before = settings.num_threads
+    if blas_threads.count() is None:
+        pytest.skip("this SciPy brings a BLAS that does not tell its threads")
+    try:
+        settings.num_threads = 1
+        assert blas_threads.count() == 1
+        settings.num_threads = 2
+        assert blas_threads.count() == 2
+    finally:
+        settings.num_threads = before

@@ -14,6 +14,7 @@ import struct
 from functools import cache
 from typing import Any
 
+from numgrad_kernels import blas_threads
 from numgrad_kernels.cpu import cpu_name, feature_string, has_feature
 from numgrad_kernels.errors import KernelBuildError
 from numgrad_kernels.locks import forkable_lock
@@ -121,6 +122,7 @@ def _linear_algebra_tables() -> dict[str, dict[str, Any]]:
     """SciPy's tables of BLAS and LAPACK pointers, as Cython exports them."""
     from scipy.linalg import cython_blas, cython_lapack
 
+    blas_threads.follow()
     return {"blas": cython_blas.__pyx_capi__, "lapack": cython_lapack.__pyx_capi__}
 
 
