@@ -391,7 +391,7 @@ def same_size(a: Dim, b: Dim) -> bool:
     """Whether two sizes are known to be equal, without recording anything."""
     if isinstance(a, int) and isinstance(b, int):
         return a == b
-    return dim_key(canonical(a)) == dim_key(canonical(b))
+    return bool(dim_key(canonical(a)) == dim_key(canonical(b)))
 
 
 def same_shape(a: Sequence[Dim], b: Sequence[Dim]) -> bool:

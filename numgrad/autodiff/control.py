@@ -126,7 +126,7 @@ def _scan_jvp(op: Operation, tangents: Sequence[Tensor | None]) -> list[Tensor |
         outputs = inline(body, [*carry, *row, *inside])
         xs = [carry[i] for i in flowing] + [row[i - carries] for i in given_rows]
         xs += [inside[i - carries - rows] for i in given_captured]
-        moves = [*d_carry, *d_row, *(tangents[i] for i in given_captured if tangents[i] is not None)]
+        moves = [*d_carry, *d_row, *_present(tangents, given_captured)]
         pushed = pushforward(outputs, xs, [apply("identity", t) for t in moves])
         return [*outputs[:carries], *(_or_zeros(pushed[i], outputs[i]) for i in flowing), *outputs[carries:],
                 *(_or_zeros(pushed[k], outputs[k]) for k in live_rows)]
@@ -134,7 +134,7 @@ def _scan_jvp(op: Operation, tangents: Sequence[Tensor | None]) -> list[Tensor |
     graph, inputs, outputs = trace_body(op.graph, specs, step)
     pushing, outer = closed(graph, inputs, outputs)
     start = [*op.inputs[:carries], *(_or_zeros(tangents[i], op.inputs[i]) for i in flowing)]
-    stacked = [*op.inputs[carries:carries + rows], *(tangents[i] for i in given_rows)]
+    stacked = [*op.inputs[carries:carries + rows], *_present(tangents, given_rows)]
     result = apply_all("scan", *start, *stacked, *outer, body=pushing, carries=len(start), rows=len(stacked),
                        length=attrs["length"], reverse=attrs["reverse"], extends=None)
     answers: list[Tensor | None] = [None] * len(op.outputs)
@@ -143,6 +143,10 @@ def _scan_jvp(op: Operation, tangents: Sequence[Tensor | None]) -> list[Tensor |
     for value, k in zip(result[len(start) + len(op.outputs) - carries:], live_rows, strict=True):
         answers[k] = value
     return answers
+
+
+def _present(tangents: Sequence[Tensor | None], indices: Sequence[int]) -> list[Tensor]:
+    return [t for i in indices if (t := tangents[i]) is not None]
 
 
 def _divided(values: Sequence[Tensor], *counts: int) -> list[Sequence[Tensor]]:
@@ -182,7 +186,7 @@ def _while_jvp(op: Operation, tangents: Sequence[Tensor | None]) -> list[Tensor 
         carry, d_carry = values[:carries], values[carries:]
         inside = [apply("identity", t) for t in op.inputs[carries:]]
         outputs = inline(body, [*carry, *inside])
-        moves = [*d_carry, *(tangents[i] for i in given if tangents[i] is not None)]
+        moves = [*d_carry, *_present(tangents, given)]
         pushed = pushforward(outputs, [*(carry[i] for i in flowing), *(inside[i - carries] for i in given)],
                              [apply("identity", t) for t in moves])
         return [*outputs, *(_or_zeros(pushed[i], outputs[i]) for i in flowing)]

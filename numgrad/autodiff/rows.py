@@ -30,7 +30,7 @@ def jacobian_of(recording: Recording, y: Tensor, xs: Sequence[Tensor], at_a_time
     shape = y.spec.shape
 
     def units(first: int, count: int) -> Tensor:
-        return as_tensor(np.eye(count, size_product(shape), first, dtype=y.dtype).reshape(count, *shape))
+        return as_tensor(np.eye(count, int(size_product(shape)), first, dtype=y.dtype).reshape(count, *shape))
 
     found = _rows(recording, y, xs, size_product(shape), units, at_a_time, batch)
     return [g if g is None else apply("reshape", g, shape=(*shape, *x.spec.shape))
@@ -43,7 +43,7 @@ def batch_jacobian_of(recording: Recording, y: Tensor, x: Tensor, at_a_time: int
     length, width = shape[0], size_product(shape[1:])
 
     def units(first: int, count: int) -> Tensor:
-        unit = np.eye(count, width, first, dtype=y.dtype).reshape(count, 1, *shape[1:])
+        unit = np.eye(count, int(width), first, dtype=y.dtype).reshape(count, 1, *shape[1:])
         return apply("broadcast_to", as_tensor(unit), shape=(count, *shape))
 
     found = _rows(recording, y, [x], width, units, at_a_time, batch)[0]

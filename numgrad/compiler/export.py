@@ -213,7 +213,7 @@ def make_cfunc(program: Program, signature: str) -> Any:
         text = f"def call({'n, x' if packed else given}):\n    return function({given})\n"
     else:
         text = "def call(n, x):\n    return function(carray(x, (n,)).copy())\n"
-    scope = {"function": program.njit, "carray": numba.carray}
+    scope = {"function": program.njit, "carray": numba.carray}  # type: ignore[attr-defined]
     exec(text, scope)
     return numba.cfunc(signature)(scope["call"])
 

@@ -204,7 +204,7 @@ def _library(node: Node) -> Launch:
 def _user_kernel(function: Callable[..., Any], attributes: Mapping[str, Any], ins: Sequence[Spec],
                  outs: Sequence[Spec]) -> tuple[Any, list[Dim]]:
     """The kernel of a user's function of arrays, and the integers that it takes after the sizes."""
-    integers = {
+    integers: dict[str, Any] = {
         k: v for k, v in attributes.items() if isinstance(v, (int, np.integer, Size)) and not isinstance(v, bool)
     }
     constants = {k: v for k, v in attributes.items() if k not in integers}

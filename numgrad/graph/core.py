@@ -176,6 +176,14 @@ class Tensor:
 
     __hash__ = object.__hash__  # by identity, also where `==` compares elements
 
+    if TYPE_CHECKING:  # numgrad.ops.operators gives the class these and more
+        def __getitem__(self, key: Any) -> Tensor: ...
+        def __neg__(self) -> Tensor: ...
+        def __abs__(self) -> Tensor: ...
+        def __add__(self, other: Any) -> Tensor: ...
+        __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = __rtruediv__ = __add__
+        __pow__ = __rpow__ = __matmul__ = __rmatmul__ = __mod__ = __floordiv__ = __add__
+
     # -- what a traced value cannot do
     def _concrete(self, what: str, instead: str) -> np.ndarray[Any, Any]:
         if self._value is not None:
@@ -371,7 +379,7 @@ def apply_all(name: str, *inputs: Tensor, op_name: str | None = None, **attrs: A
     graph = _graph_of(inputs, name)
     specs = record.infer([t.spec for t in inputs], attrs)
     if graph is not None:
-        nodes = tuple([t if t._value is None and t.graph is graph else graph.capture(t) for t in inputs])
+        nodes = tuple([t if t._value is None and t.op is not None and t.op.graph is graph else graph.capture(t) for t in inputs])
         outputs = graph.add(record, nodes, attrs, specs, op_name).outputs
         if state.recorders:
             tell(record, inputs, outputs, attrs)

@@ -54,7 +54,7 @@ class _Call:
         for i, tensor in zip(self.followed, op.inputs, strict=True):
             values[i] = tensor
         found = kept[key](values, [given[i] for i in present])
-        return [IndexedSlices(*g, t.shape) if isinstance(g, tuple) else g
+        return [IndexedSlices(g[0], g[1], t.shape) if isinstance(g, tuple) else g
                 for g, t in zip(found, op.inputs if what == "gradient" else op.outputs, strict=True)]
 
     def _function(self, what: str, present: tuple[int, ...], rule: Any) -> Function:

@@ -45,7 +45,7 @@ class Compiled:
 
     def __call__(self, *arrays: Any, out: Any = None) -> Any:
         if out is None:
-            values = self.program.fast(*arrays)
+            values: Sequence[Any] | None = self.program.fast(*arrays)
             if values is None:
                 values = self.program(*arrays)
         else:
