@@ -94,6 +94,7 @@ def test_values_agree_three_ways(f):
 @pytest.mark.parametrize("argument", [0, 1])
 @pytest.mark.parametrize("f", SCALAR, ids=lambda f: f.__name__)
 def test_first_derivatives(f, argument):
+    """K1: with respect to initial values, captured tensors and rows, in loops, nested loops and branches in loops."""
     def along(t):
         return ng.function(f)(*(t if k == argument else a for k, a in enumerate(AT)))
 
@@ -105,6 +106,7 @@ def test_first_derivatives(f, argument):
 
 @pytest.mark.parametrize("f", SCALAR, ids=lambda f: f.__name__)
 def test_second_derivatives_in_every_mode(f):
+    """K2: every order, in every mix of modes."""
     gradient = ng.grad(f, 0)
     wanted = difference(lambda t: gradient(t, AT[1]), AT[0])
     reverse_reverse = ng.grad(lambda x, w: ng.grad(f, 0)(x, w), 0)(*AT)
@@ -155,6 +157,7 @@ def test_the_trip_count_is_found_anew_at_every_call():
 
 @pytest.mark.parametrize("n", [0, 1, 2, 7])
 def test_zero_and_few_rows(n):
+    """K1: no trips hand the initial value through."""
     xs = np.arange(1.0, n + 1.0)
 
     def f(x, rows):
@@ -197,6 +200,7 @@ def test_no_nan_from_the_branch_that_was_not_taken():
 
 
 def test_untouched_operands_get_zero_or_no_gradient():
+    """K12: zeros from the branch that was not taken, None when no branch reads it."""
     with ng.Graph().as_default():
         x, w, p = (ng.placeholder(d, ()) for d in (ng.float64, ng.float64, np.bool_))
         y = ng.cond(p, lambda: x * 2.0, lambda: w * 3.0)
@@ -208,6 +212,7 @@ def test_untouched_operands_get_zero_or_no_gradient():
 
 
 def test_integer_state_gets_no_gradient():
+    """K9: integer variables carry nothing, and as ys they are skipped."""
     with ng.Graph().as_default():
         x = ng.placeholder(ng.float64, ())
         i, y = ng.while_loop(lambda i, y: i < 3, lambda i, y: (i + 1, y * x), (0, 1.0))
@@ -217,11 +222,13 @@ def test_integer_state_gets_no_gradient():
 
 
 def test_out_of_range_indices_take_the_last_branch():
+    """K13: an index out of range takes the last branch."""
     f = ng.function(lambda k, x: ng.switch_case(k, [lambda: x, lambda: 2.0 * x, lambda: 3.0 * x]))
     assert [float(f(np.int64(k), 1.0)) for k in (0, 1, 2, 7, -1)] == [1.0, 2.0, 3.0, 3.0, 3.0]
 
 
 def test_maximum_iterations_bounds_value_and_gradient():
+    """K4: the bound holds forwards and backwards."""
     def f(x):
         return ng.while_loop(lambda y: y < 1e6, lambda y: y * x, 1.0, maximum_iterations=2)
 
@@ -273,3 +280,32 @@ def test_graph_form_is_evaluated_by_the_interpreter():
         x = ng.placeholder(ng.float64, ("n",))
         total, rows = ng.scan(lambda c, u: (c + u, c * u), 0.0, x)
     assert [v.tolist() for v in evaluate([total, rows], {x: np.array([1.0, 2.0, 3.0])})] == [6.0, [0.0, 2.0, 9.0]]
+
+
+def test_derivatives_inside_a_body():
+    """K10: with respect to the body's own variables and what it captures; the tensor outside is another one."""
+    def newton(a):
+        def f(x):
+            return x * x - a
+
+        return ng.fori_loop(0, 8, lambda i, x: x - f(x) / ng.grad(f)(x), 1.0 + a)
+
+    np.testing.assert_allclose(ng.function(newton)(2.0), np.sqrt(2.0), rtol=1e-14)
+    np.testing.assert_allclose(ng.grad(newton)(2.0), 0.5 / np.sqrt(2.0), rtol=1e-12)
+    with ng.Graph().as_default():
+        x = ng.placeholder(ng.float64, ())
+        with pytest.raises(ng.errors.GraphError, match="same graph"):
+            ng.scan(lambda c, _: (ng.gradients(c * c, x)[0], ()), x, None, length=2)
+
+
+def test_rows_gathered_from_a_captured_array_give_dense_gradients():
+    """K11: the cotangent of what a loop captures is one array, whatever its body reads of it."""
+    with ng.Graph().as_default():
+        table, ids = ng.placeholder(ng.float64, (4, 2)), ng.placeholder(ng.int64, ("k",))
+        total, _ = ng.scan(lambda c, i: (c + ng.sum(ng.take(table, i, axis=0) ** 2), ()), 0.0, ids)
+        g, = ng.gradients(total, table)
+    assert isinstance(g, ng.Tensor)
+    values = np.arange(8.0).reshape(4, 2)
+    wanted = np.zeros((4, 2))
+    np.add.at(wanted, [1, 3, 1], 2 * values[[1, 3, 1]])
+    np.testing.assert_allclose(ng.run(g, {table: values, ids: np.array([1, 3, 1])}), wanted)

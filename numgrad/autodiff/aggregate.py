@@ -46,8 +46,8 @@ class AggregationMethod:
 _NAMES = {0: "ADD_N", 1: "TREE", 2: "ACCUMULATE", 3: "TREE", 4: "ACCUMULATE", 5: "AUTO"}
 
 # Measured by `python -m perf aggregate`. For up to 200 stored terms the three ways take the same time within 10 %, so
-# memory and error decide: a running sum keeps two terms alive instead of all, and a tree of 64 float32 terms has a tenth
-# of the n-ary sum's rounding error.
+# memory and error decide: a running sum keeps two terms alive, not all, and a tree of 64 float32 terms has a tenth of
+# the n-ary sum's rounding error.
 ADD_N_TERMS = 16
 ADD_N_BYTES = 1 << 22
 TREE_TERMS = 64
