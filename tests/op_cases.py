@@ -27,7 +27,7 @@ WITHOUT_CASES = {
     "custom_gradient": "its derivative is the user's: tests/test_custom_gradient.py",
     "py_function": "its value and derivative are the user's: tests/test_extend.py",
     "njit_function": "its value and derivative are the user's: tests/test_extend.py",
-    "recompute_grad": "its derivative is that of a function: tests/test_custom_gradient.py",
+    "recompute_grad": "its derivative is that of a function: tests/test_recompute.py",
 }
 
 NUMPY_NAMES = {

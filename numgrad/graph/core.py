@@ -379,7 +379,8 @@ def apply_all(name: str, *inputs: Tensor, op_name: str | None = None, **attrs: A
     graph = _graph_of(inputs, name)
     specs = record.infer([t.spec for t in inputs], attrs)
     if graph is not None:
-        nodes = tuple([t if t._value is None and t.op is not None and t.op.graph is graph else graph.capture(t) for t in inputs])
+        nodes = tuple([t if t._value is None and t.op is not None and t.op.graph is graph else graph.capture(t)
+                       for t in inputs])
         outputs = graph.add(record, nodes, attrs, specs, op_name).outputs
         if state.recorders:
             tell(record, inputs, outputs, attrs)
