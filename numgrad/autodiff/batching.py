@@ -16,7 +16,8 @@ from numgrad.graph.walk import ancestors
 from numgrad.ops.kinds import normalize_axis
 from numgrad.types import Dim, Spec, require_equal, size_product
 
-__all__ = ["RULES", "UNROLLED", "basis", "batched", "example_of", "moved_axis", "of_all_examples", "repeats", "seed"]
+__all__ = ["RULES", "UNROLLED", "basis", "batched", "example_of", "moved_axis", "of_all_examples", "repeats", "seed",
+           "spread"]
 
 # rule(op, inputs, which of them are batched, size of the batch) -> the outputs, batched along a new first axis
 Rule = Callable[[Operation, list[Tensor], list[bool], Dim], Any]

@@ -56,12 +56,12 @@ class Recording:
 
     def __init__(self) -> None:
         self.operations: list[Any] = []
-        self.tracked: set[Tensor] = set()
+        self.tracked: dict[Tensor, int] = {}  # each with the number of operations before it counted
 
     def watch(self, tensor: Tensor) -> None:
         """Record what is computed from a tensor from now on; a no-op for integers, which have no derivatives."""
         if is_trainable(tensor.dtype):
-            self.tracked.add(tensor)
+            self.tracked.setdefault(tensor, len(self.operations))
 
     def read(self, variable: Any, handle: Tensor) -> None:
         """Reads are operations on the variable's handle, and handles are watched like any tensor."""
@@ -85,30 +85,54 @@ class Recording:
         self.operations.append(operation)
         for tensor in outputs:
             if tensor.dtype.kind in "fc":
-                tracked.add(tensor)
+                tracked[tensor] = 0
 
     def _follow_captures(self, inputs: tuple[Tensor, ...], operation: Operation) -> None:
         """Where a watched tensor entered a graph, let the node that stands for it there be an identity of it."""
         for given, node in zip(inputs, operation.inputs, strict=True):
             if given is not node and given in self.tracked and node not in self.tracked:
                 self.operations.append(Recorded(OPS["identity"], (given,), (node,), {}, operation.where))
-                self.tracked.add(node)
+                self.tracked[node] = 0
 
-    def path(self, ys: Sequence[Tensor], xs: Sequence[Tensor]) -> tuple[list[Any], set[Tensor]]:
-        """The recorded operations between the watched ones among xs and ys, in order, and the tensors on the way."""
-        return along(self.operations, ys, [x for x in xs if x in self.tracked], lambda t: t.dtype.kind in "fc")
+    def sweep(self, ys: Sequence[Tensor], xs: Sequence[Tensor]) -> Sweep:
+        """The recorded operations between xs and ys."""
+        return Sweep(self, ys, xs)
 
     def gradients(self, ys: Sequence[Tensor], xs: Sequence[Tensor], cotangents: Sequence[Tensor | None], *,
                   rows: bool = True) -> list[Tensor | IndexedSlices | None]:
-        """The sum over ys of the derivatives with respect to each x; `rows` keeps gradients of gathers row-sparse.
+        """The sum over ys of the derivatives with respect to each x; `rows` keeps gradients of gathers row-sparse."""
+        return Sweep(self, ys, xs).gradients(cotangents, rows=rows)
 
-        An x that is not watched has a gradient only as a y.
-        """
-        path, reached = self.path(ys, xs)
-        followed = [x for x in xs if x in self.tracked]
-        found = dict(zip(followed, walk_back(path, reached, ys, followed, cotangents, AggregationMethod.AUTO, _around,
-                                             rows=rows), strict=True))
-        return [found[x] if x in found else _own(x, ys, cotangents) for x in xs]
+
+class Sweep:
+    """The way back from ys to xs over a recording; it can be gone more than once.
+
+    An x that is not watched has a gradient only as a y. What happened before an x was watched does not count for it.
+    """
+
+    def __init__(self, recording: Recording, ys: Sequence[Tensor], xs: Sequence[Tensor]) -> None:
+        self.ys, self.xs = ys, xs
+        tracked = recording.tracked
+        self.followed = [x for x in xs if x in tracked]
+        self.constant: dict[Any, set[Tensor]] = {}
+        late = {x: tracked[x] for x in self.followed if tracked[x]}
+        for number, operation in enumerate(recording.operations[:max(late.values(), default=0)]):
+            early = {x for x in operation.inputs if late.get(x, 0) > number}
+            if early:
+                self.constant[operation] = early
+        self.path, self.reached = along(recording.operations, ys, self.followed, lambda t: t.dtype.kind in "fc",
+                                        constant=self.constant)
+
+    def gradients(self, cotangents: Sequence[Tensor | None], *, rows: bool) -> list[Tensor | IndexedSlices | None]:
+        """The sum over ys of the derivatives with respect to each x; `rows` keeps gradients of gathers row-sparse."""
+        found = dict(zip(self.followed, walk_back(self.path, self.reached, self.ys, self.followed, cotangents,
+                                                  AggregationMethod.AUTO, _around, rows=rows, constant=self.constant),
+                         strict=True))
+        return [found[x] if x in found else _own(x, self.ys, cotangents) for x in self.xs]
+
+
+def _around(operation: Any) -> AbstractContextManager[Any]:
+    return _NOWHERE if operation.graph is None else backward_of(operation, colocate=False)
 
 
 def _own(x: Tensor, ys: Sequence[Tensor], cotangents: Sequence[Tensor | None]) -> Tensor | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -128,12 +128,13 @@ def _sweep(ys: Sequence[Tensor], xs: Sequence[Tensor], cotangents: Sequence[Tens
 def walk_back(path: Sequence[Any], reached: set[Tensor], ys: Sequence[Tensor], xs: Sequence[Tensor],
               cotangents: Sequence[Tensor | IndexedSlices | None], method: int,
               around: Callable[[Any], AbstractContextManager[Any]], *, gate: bool = False, colocate: bool = False,
-              rows: bool = True, seen: Callable[[Any, Sequence[Any], Sequence[Any]], None] | None = None
-              ) -> list[Tensor | IndexedSlices | None]:
+              rows: bool = True, seen: Callable[[Any, Sequence[Any], Sequence[Any]], None] | None = None,
+              constant: Mapping[Any, Collection[Tensor]] | None = None) -> list[Tensor | IndexedSlices | None]:
     """Visit every operation of `path`, which is in order, once, backwards, each within ``around(operation)``.
 
     `reached` are the tensors on the way from xs; `rows` keeps gradients of gathers row-sparse; ``seen(operation,
-    cotangents of its outputs, cotangents of its inputs)`` is told about each step.
+    cotangents of its outputs, cotangents of its inputs)`` is told about each step; `constant` names inputs of operations
+    that take no cotangent.
     """
     wanted = set(xs)
     flowing = {t for t in reached | wanted if is_trainable(t.dtype)}
@@ -148,7 +149,10 @@ def walk_back(path: Sequence[Any], reached: set[Tensor], ys: Sequence[Tensor], x
             continue
         is_masked = any(t in masked for t in op.outputs)
         with around(op):
-            pulled = _pulled(op, given, [t in flowing for t in op.inputs], is_masked, rows)
+            needed = [t in flowing for t in op.inputs]
+            if constant:
+                needed = [n and t not in constant.get(op, ()) for n, t in zip(needed, op.inputs, strict=True)]
+            pulled = _pulled(op, given, needed, is_masked, rows)
             if gate:
                 pulled = _gated(pulled)
         if seen is not None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from numgrad.autodiff.batching import UNROLLED, basis, batched, repeats, seed
+from numgrad.autodiff.batching import UNROLLED, basis, batched, repeats, seed, spread
 from numgrad.autodiff.recording import Recording
 from numgrad.autodiff.slices import dense
 from numgrad.errors import NumgradError, ShapeError, at, user_line
@@ -78,7 +78,7 @@ def _rows(recording: Recording, y: Tensor, xs: Sequence[Tensor], count: Dim, uni
         raise ValueError(f"jacobian: an operation cannot be differentiated for several rows at once; pass "
                          f"experimental_use_pfor=False: {error}") from error
     if not parts:
-        _, reached = recording.path([y], xs)
+        reached = recording.sweep([y], xs).reached
         return [_conjugate(apply("zeros_like", apply("broadcast_to", x, shape=(0, *x.spec.shape))))
                 if x in reached else None for x in xs]
     whole = [None if column[0] is None else column[0] if len(column) == 1 else apply("concat", *column, axis=0)
@@ -95,7 +95,9 @@ def _part(recording: Recording, y: Tensor, xs: Sequence[Tensor], cotangents: Ten
           sweep: _Sweep | None) -> list[Tensor | None]:
     if sweep is not None:
         return sweep(cotangents)
-    pulled = [recording.gradients([y], xs, [cotangents[i]], rows=False) for i in range(cotangents.shape[0])]  # type: ignore[index,arg-type]
+    way = recording.sweep([y], xs)
+    pulled = [way.gradients([cotangents[i]], rows=False)  # type: ignore[index]
+              for i in range(cotangents.shape[0])]  # type: ignore[arg-type]
     return [None if column[0] is None else apply("stack", *map(dense, column), axis=0)
             for column in zip(*pulled, strict=True)]
 
@@ -105,13 +107,14 @@ def _batched_node(recording: Recording, y: Tensor, xs: Sequence[Tensor]) -> list
     cotangent = seed(y)
     pulled = [g if g is None else dense(g) for g in recording.gradients([y], xs, [cotangent], rows=False)]
     connected = [g for g in pulled if g is not None]
-    found = iter(batched(connected, {cotangent: basis(y)}) if connected else [])
-    return [None if g is None else _conjugate(_present(next(found))) for g in pulled]
+    rows = basis(y)
+    found = iter(batched(connected, {cotangent: rows}) if connected else [])
+    return [None if g is None else _conjugate(_or_spread(next(found), g, rows)) for g in pulled]
 
 
-def _present(rows: Tensor | None) -> Tensor:
-    assert rows is not None  # a pull is linear in its cotangent
-    return rows
+def _or_spread(rows: Tensor | None, gradient: Tensor, cotangents: Tensor) -> Tensor:
+    """Rows of a gradient; where it does not depend on the cotangent, as with `sign`, it is every row."""
+    return rows if rows is not None else spread(gradient, cotangents.spec.shape[0])
 
 
 class _Sweep:
@@ -167,7 +170,7 @@ class _Sweep:
         if not self.in_graph:
             self._run_what_is_fixed()
         found = iter(batched(self.outputs, {self.cotangent: cotangents}, self.fixed) if self.outputs else [])
-        return [None if g is None else _present(next(found)) for g in self.gradients]
+        return [None if g is None else _or_spread(next(found), self.fixed.get(g, g), cotangents) for g in self.gradients]
 
 
 def _bytes(tensor: Tensor) -> int:

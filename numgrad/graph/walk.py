@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from numgrad.graph.core import Operation, Tensor
 from numgrad.types import Size
+
+_NOTHING: Mapping[Any, Collection[Tensor]] = {}
 
 __all__ = ["along", "ancestors", "between", "consumers"]
 
@@ -60,14 +62,18 @@ def between(ys: Sequence[Tensor], xs: Sequence[Tensor], crosses: Callable[[Tenso
 
 
 def along(order: Iterable[Any], ys: Sequence[Tensor], xs: Sequence[Tensor], crosses: Callable[[Tensor], bool],
-          stopped: frozenset[Operation] = frozenset()) -> tuple[list[Any], set[Tensor]]:
-    """`between` for operations given in their order, which holds all that `ys` depend on."""
+          stopped: frozenset[Operation] = frozenset(),
+          constant: Mapping[Any, Collection[Tensor]] = _NOTHING) -> tuple[list[Any], set[Tensor]]:
+    """`between` for operations given in their order, which holds all that `ys` depend on.
+
+    `constant` names inputs of operations through which no path goes.
+    """
     reached: set[Tensor] = set(xs)
     forward: list[Any] = []
     for op in order:
         if op in stopped:
             continue
-        if any(t in reached and crosses(t) for t in op.inputs):
+        if any(t in reached and crosses(t) and t not in constant.get(op, ()) for t in op.inputs):
             forward.append(op)
             reached.update(t for t in op.outputs if crosses(t))
     wanted = {t for t in ys if t in reached}
@@ -75,6 +81,6 @@ def along(order: Iterable[Any], ys: Sequence[Tensor], xs: Sequence[Tensor], cros
     for op in reversed(forward):
         if any(t in wanted for t in op.outputs):
             result.append(op)
-            wanted.update(t for t in op.inputs if t in reached)
+            wanted.update(t for t in op.inputs if t in reached and t not in constant.get(op, ()))
     result.reverse()
     return result, reached & wanted
