@@ -78,7 +78,28 @@ def is_trainable(dtype: np.dtype[Any]) -> bool:
 
 
 def promote(*operands: Any) -> np.dtype[Any]:
-    """NumPy's promotion (NEP 50) of dtypes and weak Python scalars."""
+    """NumPy's promotion (NEP 50) of dtypes and weak Python scalars.
+
+    Parameters
+    ----------
+    *operands
+        Dtypes, arrays, and Python scalars, which adapt to the dtypes beside them.
+
+    Returns
+    -------
+    numpy.dtype
+
+    Raises
+    ------
+    DtypeError
+        When there is no common dtype.
+
+    Examples
+    --------
+    >>> import numgrad as ng
+    >>> ng.extend.promote(ng.float32, 2.0), ng.extend.promote(ng.int32, ng.float32)
+    (dtype('float32'), dtype('float64'))
+    """
     try:
         return np.dtype(np.result_type(*operands))
     except TypeError as error:
@@ -86,7 +107,30 @@ def promote(*operands: Any) -> np.dtype[Any]:
 
 
 def require_equal(a: Dim, b: Dim, message: Callable[[], str]) -> Dim:
-    """The common size of two that must be equal; ShapeError with `message()` when they are not."""
+    """The common size of two that must be equal.
+
+    Parameters
+    ----------
+    a, b : int or unknown size
+        Unknown sizes are taken as equal from here on, and checked at each call.
+    message : callable
+        Makes the text of the error, to which the user's line is added.
+
+    Returns
+    -------
+    int or unknown size
+
+    Raises
+    ------
+    ShapeError
+        When the sizes differ.
+
+    Examples
+    --------
+    >>> import numgrad as ng
+    >>> ng.extend.require_equal(3, 3, lambda: "mix: the lengths differ")
+    3
+    """
     if isinstance(a, int) and isinstance(b, int):
         if a == b:
             return a
@@ -118,7 +162,30 @@ def _broadcast_size(a: Dim, b: Dim) -> Dim | None:
 
 
 def broadcast_shapes(shapes: Sequence[Shape], op: str) -> Shape:
-    """NumPy's broadcast of shapes; unknown sizes that meet are taken as equal, and checked at each call."""
+    """NumPy's broadcast of shapes; unknown sizes that meet are taken as equal, and checked at each call.
+
+    Parameters
+    ----------
+    shapes : sequence of shapes
+        At least one.
+    op : str
+        Who asks, for messages.
+
+    Returns
+    -------
+    tuple of sizes
+
+    Raises
+    ------
+    ShapeError
+        When sizes along an axis are neither equal nor 1.
+
+    Examples
+    --------
+    >>> import numgrad as ng
+    >>> ng.extend.broadcast_shapes([(3, 1), (4,)], "mix")
+    (3, 4)
+    """
     first = shapes[0]
     if all(s is first or (len(s) == len(first) and all(x is y or (type(x) is int and type(y) is int and x == y)
                                                        for x, y in zip(s, first, strict=True))) for s in shapes):
@@ -140,12 +207,40 @@ def broadcast_shapes(shapes: Sequence[Shape], op: str) -> Shape:
 
 
 def show_shape(shape: Sequence[Dim]) -> str:
-    """A shape as text: ``(3,n)``."""
+    """A shape as text, as messages show it.
+
+    Parameters
+    ----------
+    shape : sequence of int or unknown sizes
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> import numgrad as ng
+    >>> ng.extend.show_shape((3, 4)), ng.extend.show_shape((3,))
+    ('(3,4)', '(3,)')
+    """
     return "(" + ",".join(str(canonical(d)) for d in shape) + ("," if len(shape) == 1 else "") + ")"
 
 
 class Spec(NamedTuple):
-    """What is known of a tensor before it has a value: dtype and shape."""
+    """What is known of a tensor before it has a value: dtype and shape.
+
+    Attributes
+    ----------
+    dtype : numpy.dtype
+    shape : tuple of int or unknown sizes
+
+    Examples
+    --------
+    >>> import numpy as np, numgrad as ng
+    >>> spec = ng.extend.Spec(np.dtype(np.float64), (2, 3))
+    >>> spec.ndim, str(spec)
+    (2, 'float64(2,3)')
+    """
 
     dtype: np.dtype[Any]
     shape: Shape

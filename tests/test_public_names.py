@@ -16,8 +16,11 @@ PROMISED = {
     "": """
         asarray constant Graph placeholder name_scope device control_dependencies run compile Tensor Operation
         gradients hessians hessian_vector_product UnconnectedGradients AggregationMethod stop_gradient
-        function grad value_and_grad jvp vjp linearize jacobian hessian hvp show
-        linalg special nn compat config data errors optimize testing
+        function grad value_and_grad jvp vjp linearize jacobian hessian hvp vmap show
+        GradientTape ForwardAccumulator Variable IndexedSlices custom_gradient grad_pass_through recompute_grad
+        RegisterGradient NotDifferentiable py_function njit_function explain_gradient debug_nans prevent_gradient
+        cond case switch_case while_loop fori_loop scan map fold
+        linalg special nn compat config data errors extend optimize testing
 
         add subtract multiply divide floor_divide remainder negative positive
         equal not_equal less less_equal greater greater_equal
@@ -33,23 +36,24 @@ PROMISED = {
         cumulative_sum cumulative_prod cumsum cumprod
 
         reshape permute_dims matrix_transpose broadcast_to expand_dims squeeze concat stack unstack split tile repeat
-        flip roll pad take take_along_axis diag tril triu eye arange linspace zeros ones full zeros_like
-        ones_like full_like meshgrid
+        flip roll pad take take_along_axis index_update index_add diag tril triu eye arange
+        linspace zeros ones full zeros_like ones_like full_like meshgrid
         sort argsort searchsorted one_hot
 
         matmul tensordot vecdot dot vdot inner outer einsum kron
     """,
     "linalg": """
         vector_norm norm diagonal trace cross outer matmul tensordot
-        cholesky triangular_solve cho_solve solve inv det slogdet eigh qr svd
+        cholesky triangular_solve cho_solve solve inv pinv det slogdet eigh eigvalsh qr svd svdvals
     """,
     "special": "erf erfc erfinv lgamma digamma xlogy xlog1py logsumexp",
     "nn": "softplus sigmoid log_sigmoid",
-    "optimize": "problem minimize",
+    "optimize": "problem minimize least_squares root",
+    "extend": "op kernel Spec",
     "testing": "check_gradients",
     "data": "load_breast_cancer load_wine",
     "compat.v1": "gradients hessians",
-    "errors": "NumgradError ShapeError DtypeError GraphError GradientError KernelError DeviceError",
+    "errors": "NumgradError ShapeError DtypeError GraphError GradientError KernelError DeviceError NotANumberError",
 }
 
 ERROR_BASES = {
@@ -59,6 +63,7 @@ ERROR_BASES = {
     "GradientError": LookupError,
     "KernelError": NotImplementedError,
     "DeviceError": RuntimeError,
+    "NotANumberError": FloatingPointError,
 }
 COMPILED_ATTRIBUTES = "source graph plan bind"
 TENSOR_ATTRIBUTES = "dtype shape ndim size T name op graph device numpy"

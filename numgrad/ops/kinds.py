@@ -48,7 +48,24 @@ def times(cotangent: Tensor, factor: Any) -> Tensor:
 
 
 def cast_to(tensor: Tensor, dtype: Any) -> Tensor:
-    """`tensor` itself if it has `dtype`, else a cast of it."""
+    """`tensor` itself if it has `dtype`, else a cast of it.
+
+    Parameters
+    ----------
+    tensor : Tensor
+    dtype : dtype
+
+    Returns
+    -------
+    Tensor
+        Of the same shape.
+
+    Examples
+    --------
+    >>> import numgrad as ng
+    >>> ng.extend.cast_to(ng.asarray([1, 2]), ng.float64)
+    ng.asarray([1., 2.], dtype=float64)
+    """
     return tensor if tensor.dtype == dtype else apply("cast", tensor, dtype=np.dtype(dtype))
 
 
