@@ -1,4 +1,10 @@
-"""Names of test cases that are the same in every process, so that the suite can be spread over several."""
+"""Names of test cases that are the same in every process, and one thread each when the suite is spread over several."""
+
+import os
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # the processes share the processors; tests of threads ask for more
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    os.environ.setdefault("NUMGRAD_NUM_THREADS", "1")
 
 
 def pytest_make_parametrize_id(config, val, argname):
