@@ -31,7 +31,8 @@ def pushed(f: Callable[..., Any], value: Any, tangent: Any) -> Any:
 def test_primals_and_tangents_have_one_nest() -> None:
     """P1: nests, arrays and tensors as tangents, cast within the kind; lists for a tensor are another nest."""
     a, b = ng.asarray(np.float32([1.0, 2.0])), ng.asarray(3.0)
-    with ng.ForwardAccumulator({"a": a, "b": (b,)}, {"a": np.array([1, 10]), "b": (ng.asarray(np.float32(2.0)),)}) as accumulator:
+    tangents = {"a": np.array([1, 10]), "b": (ng.asarray(np.float32(2.0)),)}
+    with ng.ForwardAccumulator({"a": a, "b": (b,)}, tangents) as accumulator:
         y = ng.sum(a) * b
     assert accumulator.jvp(a).dtype == np.float32
     assert numbers(accumulator.jvp(y)) == 11.0 * 3.0 + 3.0 * 2.0
@@ -163,7 +164,7 @@ RULES: dict[str, Callable[[Any], Any]] = {
 
 @pytest.mark.parametrize("name", RULES)
 def test_tangents_agree_with_differences_and_with_tapes(name: str) -> None:
-    """P5, P7: every kind of rule, control flow and functions: J t equals the difference quotient, and <u, J t> = <J^T u, t>."""
+    """P5, P7: every kind of rule, control flow, functions: J t is the difference quotient, <u, J t> = <J^T u, t>."""
     f, rng = RULES[name], np.random.default_rng(7)
     x, t = np.array([0.7, 1.9, 1.2]), rng.normal(size=3)
     tangent = pushed(f, x, t).numpy()

@@ -23,7 +23,9 @@ def numbers(nest: Any) -> Any:
     """The nest with tensors as nested lists."""
     if isinstance(nest, (list, tuple)):
         return type(nest)(numbers(n) for n in nest)
-    return {k: numbers(v) for k, v in nest.items()} if isinstance(nest, dict) else None if nest is None else nest.numpy().tolist()
+    if isinstance(nest, dict):
+        return {k: numbers(v) for k, v in nest.items()}
+    return None if nest is None else nest.numpy().tolist()
 
 
 Watched = Callable[..., tuple[ng.Tensor, ng.GradientTape]]
@@ -234,7 +236,8 @@ def test_an_exception_closes_the_tape() -> None:
 def test_stop_recording_hides_only_what_is_inside() -> None:
     """O6: only this tape is paused, also for reads of variables; other tapes and accumulators go on."""
     x, v = ng.asarray(3.0), ng.Variable(2.0)
-    with ng.GradientTape() as outer, ng.ForwardAccumulator(x, ng.asarray(1.0)) as accumulator, ng.GradientTape() as tape:
+    accumulator = ng.ForwardAccumulator(x, ng.asarray(1.0))
+    with ng.GradientTape() as outer, accumulator, ng.GradientTape() as tape:
         outer.watch(x)
         tape.watch(x)
         y = x * x
@@ -300,7 +303,8 @@ def test_watching_nests() -> None:
     with ng.GradientTape() as tape:
         tape.watch({"a": a, "rest": [b, (v, rows)]})
         y = a * b * v + ng.sum(rows.to_dense())
-    assert numbers(tape.gradient(y, {"a": a, "rest": [b, v, rows.values]})) == {"a": 35.0, "rest": [14.0, 10.0, [[1.0]]]}
+    found = tape.gradient(y, {"a": a, "rest": [b, v, rows.values]})
+    assert numbers(found) == {"a": 35.0, "rest": [14.0, 10.0, [[1.0]]]}
 
 
 @pytest.mark.parametrize("bad", [np.ones(2), 1.0, None, "x", [ng.asarray(1.0), np.ones(2)]])

@@ -1,4 +1,4 @@
-"""Compiled functions under tapes and accumulators: one recorded call, compiled derivatives, any order, and tapes inside them."""
+"""Compiled functions under tapes and accumulators: one recorded call, compiled derivatives, any order, tapes inside."""
 
 from __future__ import annotations
 
@@ -83,12 +83,13 @@ def test_missing_paths_are_none() -> None:
         return x * x, 2.0 * w, ng.cast(x, ng.int64), ng.stop_gradient(x) * w
 
     tape, (a, b, n, s), (x, w) = taped(f, 3.0, 5.0, persistent=True)
-    assert numbers([tape.gradient(t, [x, w]) for t in (a, b, n, s)]) == [[6.0, None], [None, 2.0], [None, None], [None, 3.0]]
+    found = numbers([tape.gradient(t, [x, w]) for t in (a, b, n, s)])
+    assert found == [[6.0, None], [None, 2.0], [None, None], [None, 3.0]]
     assert numbers(tape.gradient(a, w, unconnected_gradients="zero")) == 0.0
 
 
 def test_captured_tensors() -> None:
-    """J5: tensors from outside that the function uses are sources, in every order, and their values are those of the trace."""
+    """J5: tensors from outside that the function uses are sources, in every order; values are those of the trace."""
     c = ng.asarray([3.0, 4.0])
     f = ng.function(lambda x: ng.sum(x * c * c))
     x = ng.asarray([1.0, 2.0])
@@ -154,7 +155,7 @@ def test_static_arguments_and_numbers() -> None:
 
 
 def test_broadcast_sizes_and_new_sizes() -> None:
-    """J1: an axis of size one that is broadcast, empty arrays, and other sizes without another trace of the backward."""
+    """J1: an axis of size one that is broadcast, empty arrays, other sizes without another trace of the backward."""
     f = ng.function(lambda x, y: ng.sum(x * y))
     for shape_x, shape_y in (((3, 1), (3, 2)), ((2, 1), (2, 4)), ((1, 2), (5, 2)), ((0, 2), (0, 2))):
         a, b = np.random.default_rng(0).normal(size=shape_x), np.random.default_rng(1).normal(size=shape_y)

@@ -113,8 +113,9 @@ def test_output_gradients_are_matched_to_targets() -> None:
 
 
 @pytest.mark.parametrize("given, error", [
-    ([1.0, 2.0], ValueError), ([[1.0, 1.0], [1.0, 1.0], [1.0, 1.0]], ValueError), ([[[1.0, 1.0]], [1.0, 1.0]], ValueError),
-    ([[1.0], [1.0, 1.0]], ValueError), ([[1j, 1.0], None], TypeError), (["x", None], TypeError),
+    ([1.0, 2.0], ValueError), ([[1.0, 1.0], [1.0, 1.0], [1.0, 1.0]], ValueError),
+    ([[[1.0, 1.0]], [1.0, 1.0]], ValueError), ([[1.0], [1.0, 1.0]], ValueError),
+    ([[1j, 1.0], None], TypeError), (["x", None], TypeError),
     ([[True, False], None], TypeError)])
 def test_output_gradients_of_a_wrong_number_shape_or_kind(given: Any, error: type[Exception]) -> None:
     """O13: nothing is broadcast, left out or taken for something else."""
@@ -214,7 +215,8 @@ def test_row_sparse_gradients() -> None:
     assert isinstance(g, ng.IndexedSlices) and numbers([g.values, g.indices]) == [[[1.0], [1.0]], [2, 2]]
     joined = tape.gradient(two, v)
     assert isinstance(joined, ng.IndexedSlices)
-    assert sorted(zip(numbers(joined.indices), numbers(joined.values), strict=True)) == [(0, [1.0]), (2, [2.0]), (2, [2.0])]
+    rows = sorted(zip(numbers(joined.indices), numbers(joined.values), strict=True))
+    assert rows == [(0, [1.0]), (2, [2.0]), (2, [2.0])]
     assert numbers(tape.gradient(both, v)) == [[2.0], [4.0], [8.0]]
     with pytest.raises(TypeError, match="values"):
         tape.gradient(g, v)

@@ -156,7 +156,8 @@ def test_rows_come_in_chunks_of_a_byte_budget(monkeypatch: pytest.MonkeyPatch) -
     whole = tape.jacobian(y, x).numpy()
     counts: list[int] = []
     sweep = rows._Sweep.__call__
-    monkeypatch.setattr(rows._Sweep, "__call__", lambda self, units: counts.append(units.shape[0]) or sweep(self, units))
+    monkeypatch.setattr(rows._Sweep, "__call__",
+                        lambda self, units: counts.append(units.shape[0]) or sweep(self, units))
     monkeypatch.setattr(rows, "BATCH_BYTES", 50 * 8 * 3 * 7)
     assert_array_equal(tape.jacobian(y, x).numpy(), whole)
     assert sum(counts) == 50 and 1 < len(counts) < 50 and max(counts) <= 21
@@ -231,8 +232,8 @@ def test_batch_jacobian_without_a_path_or_elements() -> None:
 
 def test_batch_jacobian_refuses_other_shapes() -> None:
     """O25: rank two at least, and as many examples in the target as in the source."""
-    tape, (y, flat, long), (x, row) = taped(lambda x, row: (x * x, ng.sum(x, axis=1), ng.concat([x, x])), [[1.0], [2.0]],
-                                            [1.0, 2.0])
+    tape, (y, flat, long), (x, row) = taped(
+        lambda x, row: (x * x, ng.sum(x, axis=1), ng.concat([x, x])), [[1.0], [2.0]], [1.0, 2.0])
     for target, source in ((y, row), (flat, x)):
         with pytest.raises(ValueError, match="at least 2"):
             tape.batch_jacobian(target, source)

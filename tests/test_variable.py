@@ -1,4 +1,4 @@
-"""Variables: values, assignment, reads in graphs, compiled programs and functions, and gradients with respect to them."""
+"""Variables: values, assignment, reads in graphs, compiled programs and functions, gradients with respect to them."""
 
 from __future__ import annotations
 
@@ -74,8 +74,8 @@ def test_assignment() -> None:
     assert n.assign_add(np.int8(100)).numpy() == -56 and n.dtype == np.int8
 
 
-@pytest.mark.parametrize("value, error", [([1.0], ValueError), (1.0, ValueError), ([[1.0, 2.0]], ValueError), ([1j, 0], TypeError),
-                                          (["a", "b"], TypeError)])
+@pytest.mark.parametrize("value, error", [
+    ([1.0], ValueError), (1.0, ValueError), ([[1.0, 2.0]], ValueError), ([1j, 0], TypeError), (["a", "b"], TypeError)])
 def test_values_that_do_not_fit(value: Any, error: type[Exception]) -> None:
     """O19: another shape is a ValueError, another kind of dtype a TypeError, and the value stays."""
     v = ng.Variable([1.0, 2.0])
@@ -101,7 +101,8 @@ def test_rows_are_added_in_place_unless_somebody_looks() -> None:
     row = v.value().numpy()[1:2]
     v.scatter_add([1], [[1.0, 1.0]])
     assert_array_equal(row, [[2.0, 2.0]])
-    for rows, values, error in (([0], [1.0, 1.0], ValueError), ([9], [[1.0, 1.0]], IndexError), ([0], [[1j, 0]], TypeError)):
+    refused = (([0], [1.0, 1.0], ValueError), ([9], [[1.0, 1.0]], IndexError), ([0], [[1j, 0]], TypeError))
+    for rows, values, error in refused:
         with pytest.raises(error):
             v.scatter_add(rows, values)
     assert_array_equal(v.numpy()[1], [3.0, 3.0])
@@ -140,7 +141,7 @@ def test_reads_in_a_graph_take_the_value_when_it_runs() -> None:
 
 
 def test_gradients_in_a_graph() -> None:
-    """B3, F1: through every read, also of variables that are not trainable; zeros of the value's shape without a path."""
+    """B3, F1: through every read, also of variables that are not trainable; zeros of their shape without a path."""
     v, w, unused = ng.Variable(3.0, trainable=False), ng.Variable([1.0, 2.0]), ng.Variable(np.float32([[1, 2]]))
     with ng.Graph().as_default():
         y = v * v + ng.sum(w) * v.value()
@@ -204,7 +205,7 @@ def test_functions_read_the_current_value() -> None:
 
 
 def test_assignment_in_a_function() -> None:
-    """O19, J5: it takes place when the function has run, later reads in the function see it, gradients do not pass it."""
+    """O19, J5: it takes place when the function has run, later reads in it see it, gradients do not pass it."""
     v, count = ng.Variable([1.0, 2.0]), ng.Variable(0)
 
     @ng.function

@@ -37,7 +37,7 @@ def _function(verb: str) -> Any:
 
 
 def follow() -> None:
-    """Let BLAS use as many threads as the kernels may; called when its routines are first linked, and on every change."""
+    """Let BLAS use as many threads as the kernels may; called when its routines are first linked, and on changes."""
     global _wanted
     _wanted = True
     setter = _function("set")

@@ -27,7 +27,9 @@ from numgrad_kernels.translate import translate
 # Files that decide how and when kernels are built and run, but not what their code is.
 _NOT_CODE = frozenset(
     f"{name}.py"
-    for name in "__init__ blas_threads build cpu disk driver entry errors library locks native_entry settings threads user".split()
+    for name in (
+        "__init__ blas_threads build cpu disk driver entry errors library locks native_entry settings threads user"
+    ).split()
 )
 
 

@@ -34,7 +34,8 @@ class ForwardAccumulator:
     primals : Tensor, Variable or nest of them
         With respect to what, each once.
     tangents : nest of array_like
-        The direction: for each primal an array or tensor of its shape, in the same nest. Cast within the primal's kind of dtype.
+        The direction: for each primal an array or tensor of its shape, in the same nest. Cast within the primal's kind
+        of dtype.
 
     Raises
     ------
@@ -45,10 +46,11 @@ class ForwardAccumulator:
 
     Notes
     -----
-    While the accumulator is active in the thread that entered it, each operation on a value v with tangent t also computes
-    ``J(v) t``. These computations are seen by accumulators and tapes that were entered before, not by those entered later:
-    ``outer.jvp(inner.jvp(y))`` is a second derivative, and so is ``accumulator.jvp(tape.gradient(y, x))``, a product of the
-    Hessian with the tangent. Tangents live as long as their tensors.
+    While the accumulator is active in the thread that entered it, each operation on a value v with tangent t also
+    computes ``J(v) t``. These computations are seen by accumulators and tapes that were entered before, not by those
+    entered later: ``outer.jvp(inner.jvp(y))`` is a second derivative, and so is
+    ``accumulator.jvp(tape.gradient(y, x))``, a product of the Hessian with the tangent. Tangents live as long as their
+    tensors.
 
     Examples
     --------
@@ -181,8 +183,8 @@ class ForwardAccumulator:
 def _tangent(given: Any, primal: Any, index: int) -> Tensor:
     what = f"ForwardAccumulator: tangent {index}"
     if given is None or isinstance(given, (list, tuple, dict)):
-        raise ValueError(f"{what} is a {type(given).__name__}, wanted an array or tensor: tangents have the nest of the primals"
-                         f"{at(user_line())}")
+        raise ValueError(f"{what} is a {type(given).__name__}, wanted an array or tensor: tangents have the nest of "
+                         f"the primals{at(user_line())}")
     tangent = as_tensor(given)
     require_shape(tangent.spec.shape, primal.spec.shape, what)
     if tangent.dtype.kind == "c" and primal.dtype.kind != "c":

@@ -133,8 +133,8 @@ def walk_back(path: Sequence[Any], reached: set[Tensor], ys: Sequence[Tensor], x
     """Visit every operation of `path`, which is in order, once, backwards, each within ``around(operation)``.
 
     `reached` are the tensors on the way from xs; `rows` keeps gradients of gathers row-sparse; ``seen(operation,
-    cotangents of its outputs, cotangents of its inputs)`` is told about each step; `constant` names inputs of operations
-    that take no cotangent.
+    cotangents of its outputs, cotangents of its inputs)`` is told about each step; `constant` names inputs of
+    operations that take no cotangent.
     """
     wanted = set(xs)
     flowing = {t for t in reached | wanted if is_trainable(t.dtype)}

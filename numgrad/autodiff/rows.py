@@ -170,7 +170,8 @@ class _Sweep:
         if not self.in_graph:
             self._run_what_is_fixed()
         found = iter(batched(self.outputs, {self.cotangent: cotangents}, self.fixed) if self.outputs else [])
-        return [None if g is None else _or_spread(next(found), self.fixed.get(g, g), cotangents) for g in self.gradients]
+        return [None if g is None else _or_spread(next(found), self.fixed.get(g, g), cotangents)
+                for g in self.gradients]
 
 
 def _bytes(tensor: Tensor) -> int:

@@ -2,33 +2,22 @@
 
 from __future__ import annotations
 
-import logging
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from typing import Any
 
 from numgrad.autodiff.arguments import UnconnectedGradients, unconnected_of
-from numgrad.autodiff.recording import Recording
 from numgrad.autodiff.rows import batch_jacobian_of, jacobian_of
 from numgrad.autodiff.rules import require_shape
-from numgrad.autodiff.slices import IndexedSlices
 from numgrad.autodiff.sources import cotangents_for_targets, leaves_of, or_zeros, tensors_in, zeros_of
+from numgrad.autodiff.tape_recording import RecordingTape
 from numgrad.errors import at, user_line
-from numgrad.graph.core import Tensor, current_graph
-from numgrad.graph.graph import Graph
-from numgrad.graph.records import OpRecord
-from numgrad.graph.scopes import scope_in, start, stop, without_graph
+from numgrad.graph.core import Tensor
 from numgrad.graph.variable import Variable
-from numgrad.nest import flatten, unflatten
-from numgrad.types import is_trainable
+from numgrad.nest import unflatten
 
 __all__ = ["GradientTape"]
 
-_log = logging.getLogger("numgrad")
 
-
-class GradientTape:
+class GradientTape(RecordingTape):
     """Record operations, and differentiate the recording.
 
     Parameters
@@ -40,11 +29,11 @@ class GradientTape:
 
     Notes
     -----
-    An operation is recorded if one of its inputs, of a floating or complex dtype, is watched or was computed from what is
-    watched, while the tape is active in the thread that entered it. Inside a graph or a traced function the tape records the
-    nodes that are made, and derivatives are further nodes. Derivatives are computed by operations of the library, so that
-    tapes that are still active record them: tapes nest to any order. The recording is kept until it is used, until the tape is
-    entered anew, or until the tape is dropped.
+    An operation is recorded if one of its inputs, of a floating or complex dtype, is watched or was computed from what
+    is watched, while the tape is active in the thread that entered it. Inside a graph or a traced function the tape
+    records the nodes that are made, and derivatives are further nodes. Derivatives are computed by operations of the
+    library, so that tapes that are still active record them: tapes nest to any order. The recording is kept until it
+    is used, until the tape is entered anew, or until the tape is dropped.
 
     Examples
     --------
@@ -60,175 +49,6 @@ class GradientTape:
     (array(27.), array(18.))
     """
 
-    def __init__(self, persistent: bool = False, watch_accessed_variables: bool = True) -> None:
-        self._persistent, self._watches_reads = bool(persistent), bool(watch_accessed_variables)
-        self._recording: Recording | None = None
-        self._variables: dict[Variable, None] = {}
-        self._thread: int | None = None  # in which the tape is active
-        self._paused = self._warned = False
-
-    # -- recording
-    def __enter__(self) -> GradientTape:
-        if self._thread is not None:
-            raise ValueError(f"GradientTape: the tape is recording already and cannot be entered again{at(user_line())}")
-        if self._recording is None:
-            self._recording, self._variables = Recording(), {}
-        self._start()
-        return self
-
-    def __exit__(self, *error: Any) -> None:
-        if self._thread is not None:
-            self._stop()
-
-    def _start(self) -> None:
-        self._thread, self._paused = threading.get_ident(), False
-        start(self)
-
-    def _stop(self) -> None:
-        self._thread = None
-        stop(self)
-
-    def operation(self, record: OpRecord, inputs: tuple[Tensor, ...], outputs: tuple[Tensor, ...],
-                  attrs: dict[str, Any]) -> None:
-        """Called for every operation of the thread while the tape is active."""
-        if not self._paused:
-            assert self._recording is not None
-            self._recording.operation(record, inputs, outputs, attrs)
-
-    def read(self, variable: Any, handle: Tensor) -> None:
-        """Called before every read of a variable in the thread while the tape is active."""
-        if not self._paused and (variable in self._variables or (self._watches_reads and variable.trainable)):
-            self._watch_variable(variable, handle)
-
-    def follows(self, tensor: Tensor) -> bool:
-        """Whether operations on a tensor are recorded."""
-        return not self._paused and self._recording is not None and self._recording.follows(tensor)
-
-    def _watch_variable(self, variable: Variable, handle: Tensor) -> None:
-        assert self._recording is not None
-        self._variables[variable] = None
-        self._recording.watch(handle)
-
-    def watch(self, tensor: Any) -> None:
-        """Record what is computed from a tensor, a variable, or a nest of them from now on.
-
-        Parameters
-        ----------
-        tensor : Tensor, Variable, IndexedSlices or nest of them
-            Of row-sparse tensors the values are watched. Integers have no derivatives; watching one logs a warning.
-
-        Raises
-        ------
-        ValueError
-            Anything else, such as a NumPy array: make it a tensor first, with `asarray`.
-        RuntimeError
-            Before the tape was entered, or after its recording was used.
-
-        Examples
-        --------
-        >>> import numgrad as ng
-        >>> x = {"a": ng.asarray(2.0), "b": ng.asarray(5.0)}
-        >>> with ng.GradientTape() as tape:
-        ...     tape.watch(x)
-        ...     y = x["a"] * x["b"]
-        >>> tape.gradient(y, x)
-        {'a': ng.asarray(5., dtype=float64), 'b': ng.asarray(2., dtype=float64)}
-        """
-        if self._recording is None:
-            raise RuntimeError(f"watch: the tape has no recording: enter it first, with `with`{at(user_line())}")
-        for leaf in flatten(tensor, lambda v: v is None)[0]:
-            if isinstance(leaf, IndexedSlices):
-                leaf = leaf.values
-            if not isinstance(leaf, (Tensor, Variable)):
-                raise ValueError(f"watch: got {type(leaf).__name__}, wanted tensors and variables; ng.asarray makes a tensor of an "
-                                 f"array or number{at(user_line())}")
-            if not is_trainable(leaf.dtype):
-                _log.warning("watch: %s values have no derivatives", leaf.dtype)
-            if isinstance(leaf, Variable):
-                self._watch_variable(leaf, leaf.handle_in(current_graph()))
-            else:
-                self._recording.watch(leaf)
-
-    @contextmanager
-    def stop_recording(self) -> Iterator[None]:
-        """Record nothing within a ``with`` block; other tapes and accumulators go on.
-
-        Raises
-        ------
-        RuntimeError
-            Before the tape was entered, or after its recording was used.
-        ValueError
-            When the tape is not active.
-
-        Examples
-        --------
-        >>> import numgrad as ng
-        >>> x = ng.asarray(2.0)
-        >>> with ng.GradientTape() as tape:
-        ...     tape.watch(x)
-        ...     with tape.stop_recording():
-        ...         factor = x * x
-        ...     y = factor * x
-        >>> float(tape.gradient(y, x))
-        4.0
-        """
-        if self._recording is None:
-            raise RuntimeError(f"stop_recording: the tape has no recording: enter it first, with `with`{at(user_line())}")
-        self._require_active("stop_recording")
-        self._paused = True
-        try:
-            yield
-        finally:
-            self._paused = False
-
-    def reset(self) -> None:
-        """Forget everything that was recorded and watched; what was computed so far becomes constant.
-
-        Raises
-        ------
-        ValueError
-            When the tape is not active.
-
-        Examples
-        --------
-        >>> import numgrad as ng
-        >>> x = ng.asarray(2.0)
-        >>> with ng.GradientTape() as tape:
-        ...     tape.watch(x)
-        ...     y = x * x
-        ...     tape.reset()
-        ...     tape.watch(x)
-        ...     z = y * x
-        >>> float(tape.gradient(z, x))
-        4.0
-        """
-        self._require_active("reset")
-        self._recording, self._variables = Recording(), {}
-
-    def _require_active(self, what: str) -> None:
-        if self._thread is None or self._paused:
-            raise ValueError(f"{what}: the tape is not recording{at(user_line())}")
-
-    def watched_variables(self) -> tuple[Variable, ...]:
-        """The variables that are watched, in the order in which they were made.
-
-        Returns
-        -------
-        tuple of Variable
-            Empty before the tape is entered; kept when the recording is used.
-
-        Examples
-        --------
-        >>> import numgrad as ng
-        >>> v = ng.Variable(1.0, name="v")
-        >>> with ng.GradientTape() as tape:
-        ...     y = v * 2.0
-        >>> tape.watched_variables()
-        (<numgrad.Variable 'v' float64()>,)
-        """
-        return tuple(sorted(self._variables, key=lambda v: v.number))
-
-    # -- differentiating
     def gradient(self, target: Any, sources: Any, output_gradients: Any = None,
                  unconnected_gradients: UnconnectedGradients | str = UnconnectedGradients.NONE) -> Any:
         """The sum of the derivatives of the targets with respect to each source.
@@ -236,27 +56,27 @@ class GradientTape:
         Parameters
         ----------
         target : Tensor, Variable or nest of them
-            What is differentiated; the elements of all targets are summed. A variable stands for itself: differentiate what was
-            read from it.
+            What is differentiated; the elements of all targets are summed. A variable stands for itself: differentiate
+            what was read from it.
         sources : Tensor, Variable or nest of them
             With respect to what.
         output_gradients : nest, optional
-            A cotangent for each target, in the targets' nest or in a flat list, of its shape; None is ones. Cast within the
-            target's kind of dtype.
+            A cotangent for each target, in the targets' nest or in a flat list, of its shape; None is ones. Cast within
+            the target's kind of dtype.
         unconnected_gradients : UnconnectedGradients or str
             What stands for a source on which no target depends: None, or zeros.
 
         Returns
         -------
         nest
-            In the nest of `sources`, each entry of the source's shape and dtype: a Tensor, IndexedSlices where a source was only
-            read by gathers along its first axis, or None.
+            In the nest of `sources`, each entry of the source's shape and dtype: a Tensor, IndexedSlices where a source
+            was only read by gathers along its first axis, or None.
 
         Raises
         ------
         RuntimeError
-            A second derivative of a tape that is not persistent; a tape that was never entered; a tape that another thread is
-            recording with.
+            A second derivative of a tape that is not persistent; a tape that was never entered; a tape that another
+            thread is recording with.
         TypeError
             Targets or sources that are no tensors or variables; a cotangent of a wrong kind.
         ValueError
@@ -266,9 +86,9 @@ class GradientTape:
 
         Notes
         -----
-        ``sum over targets of J^H cotangent``; with a real loss L the gradient g of a complex z satisfies ``dL = Re(conj(g) dz)``.
-        Within the ``with`` block a persistent tape records the computation of the gradient as well, at the cost of memory; a
-        tape that is not persistent stops recording.
+        ``sum over targets of J^H cotangent``; with a real loss L the gradient g of a complex z satisfies
+        ``dL = Re(conj(g) dz)``. Within the ``with`` block a persistent tape records the computation of the gradient as
+        well, at the cost of memory; a tape that is not persistent stops recording.
 
         Examples
         --------
@@ -306,8 +126,8 @@ class GradientTape:
             At most how many elements of the target are differentiated at a time. By default as many as fit into
             256 MiB with what is computed from them.
         experimental_use_pfor : bool
-            Whether several elements are differentiated at a time, by batched operations. Otherwise one after the other, which
-            needs a persistent tape outside of graphs.
+            Whether several elements are differentiated at a time, by batched operations. Otherwise one after the other,
+            which needs a persistent tape outside of graphs.
 
         Returns
         -------
@@ -382,8 +202,8 @@ class GradientTape:
 
         Notes
         -----
-        Entry ``[k, i, j]`` is ``sum over l of d target[l, i] / d source[k, j]``. That rows do not depend on each other is not
-        checked.
+        Entry ``[k, i, j]`` is ``sum over l of d target[l, i] / d source[k, j]``. That rows do not depend on each other
+        is not checked.
 
         Examples
         --------
@@ -400,7 +220,8 @@ class GradientTape:
         y, x = self._one(target, "batch_jacobian", "target"), self._one(source, "batch_jacobian", "source")
         for leaf, what in ((y, "target"), (x, "source")):
             if leaf.ndim < 2:
-                raise ValueError(f"batch_jacobian: the {what} must have rank at least 2, got {leaf.spec}{at(user_line())}")
+                raise ValueError(f"batch_jacobian: the {what} must have rank at least 2, got {leaf.spec}"
+                                 f"{at(user_line())}")
         require_shape(x.spec.shape[:1], y.spec.shape[:1],
                       "batch_jacobian: Need first dimension of target and source to be equal: that of the source")
         self._check_rows("batch_jacobian", y, parallel_iterations, experimental_use_pfor)
@@ -416,43 +237,9 @@ class GradientTape:
 
     def _check_rows(self, what: str, target: Any, parallel_iterations: int | None, use_pfor: bool) -> None:
         if parallel_iterations is not None and parallel_iterations < 1:
-            raise ValueError(f"{what}: parallel_iterations is {parallel_iterations}, wanted at least 1{at(user_line())}")
+            raise ValueError(f"{what}: parallel_iterations is {parallel_iterations}, wanted at least 1"
+                             f"{at(user_line())}")
         eager = isinstance(target, Variable) or target.op is None
         if not use_pfor and eager and not self._persistent:
-            raise RuntimeError(f"{what}: experimental_use_pfor=False differentiates the target's elements one after the other, which "
-                               f"needs GradientTape(persistent=True){at(user_line())}")
-
-    @contextmanager
-    def _used(self, what: str, targets: Sequence[Any]) -> Iterator[tuple[Recording, Graph | None]]:
-        """The recording, and the graph in which it is differentiated, for one use of the tape."""
-        if self._recording is None:
-            raise RuntimeError(f"{what}: the tape was not entered, or is non-persistent and was used already; "
-                               f"GradientTape(persistent=True) can be used more than once{at(user_line())}")
-        if self._thread not in (None, threading.get_ident()):
-            raise RuntimeError(f"{what}: another thread is recording with this tape{at(user_line())}")
-        if self._thread is not None:
-            self._inside()
-        recording, graph = self._recording, next((t.graph for t in targets if isinstance(t, Tensor) and t.op is not None), None)
-        if graph is None and targets and all(isinstance(t, Variable) for t in targets):
-            graph = current_graph()
-        try:
-            if graph is None:
-                with without_graph():
-                    yield recording, None
-            else:
-                current = current_graph()
-                home = current if current is not None and current.within(graph) else graph
-                with home.as_default(), home.lock, scope_in(home, "gradient_tape"):
-                    yield recording, home
-        finally:
-            if not self._persistent:
-                self._recording = None
-
-    def _inside(self) -> None:
-        """A derivative is taken while the tape is active."""
-        if not self._persistent:
-            self._stop()
-        elif not self._warned and not self._paused:
-            self._warned = True
-            _log.warning("a persistent tape is used inside its block: it records the computation of the gradient too, which takes "
-                         "time and memory; do so only for derivatives of higher order")
+            raise RuntimeError(f"{what}: experimental_use_pfor=False differentiates the target's elements one after "
+                               f"the other, which needs GradientTape(persistent=True){at(user_line())}")

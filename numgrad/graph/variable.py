@@ -48,9 +48,9 @@ class Variable:
 
     Notes
     -----
-    Wherever a tensor is expected the variable is read. Outside a graph a read gives the value of that moment. In a graph it is
-    a node whose value is taken when the graph runs, by `run` and by compiled programs alike, so that one trace serves all
-    values. Assignment replaces the value; tensors that were read before keep theirs.
+    Wherever a tensor is expected the variable is read. Outside a graph a read gives the value of that moment. In a
+    graph it is a node whose value is taken when the graph runs, by `run` and by compiled programs alike, so that one
+    trace serves all values. Assignment replaces the value; tensors that were read before keep theirs.
 
     Examples
     --------
@@ -194,8 +194,8 @@ class Variable:
 
         Notes
         -----
-        In a traced function the assignment takes place when the function has run; reads after it, in the function, give the
-        new value. No derivative flows from a later read to what was assigned.
+        In a traced function the assignment takes place when the function has run; reads after it, in the function, give
+        the new value. No derivative flows from a later read to what was assigned.
 
         Examples
         --------
@@ -324,11 +324,11 @@ class Variable:
 
     def _assign_in(self, graph: Graph | None, value: Tensor) -> None:
         if graph is None or root_of(graph).assigned is None:
-            raise GraphError(f"assign: {self!r} cannot be assigned in a graph, which only computes; return the new value and "
-                             f"assign that, or assign within an ng.function{at(user_line())}")
+            raise GraphError(f"assign: {self!r} cannot be assigned in a graph, which only computes; return the new "
+                             f"value and assign that, or assign within an ng.function{at(user_line())}")
         if root_of(graph) is not graph:
-            raise GraphError(f"assign: {self!r} cannot be assigned within the body of a loop or branch; make it one of the "
-                             f"loop's variables and assign the result{at(user_line())}")
+            raise GraphError(f"assign: {self!r} cannot be assigned within the body of a loop or branch; make it one of "
+                             f"the loop's variables and assign the result{at(user_line())}")
         self.handle_in(graph)
         assert graph.assigned is not None
         graph.assigned[self] = apply("identity", self._fitting(value))
@@ -341,7 +341,8 @@ class Variable:
         return apply("cast", value, dtype=self.dtype)
 
     def _fitting(self, value: Tensor) -> Tensor:
-        _require_shape(value.shape, self.shape, lambda: f"assign: a value of shape {show_shape(value.shape)} for {self!r}")
+        _require_shape(value.shape, self.shape,
+                       lambda: f"assign: a value of shape {show_shape(value.shape)} for {self!r}")
         return self._of_kind(value)
 
 
@@ -368,8 +369,8 @@ def _infer_last(specs: Sequence[Spec], attrs: Mapping[str, Any]) -> tuple[Spec, 
     return (specs[-1],)
 
 
-register(OpRecord("variable", "constant", lambda specs, attrs: (attrs["variable"].spec,), lambda variable: variable.array,
-                  doc="The value that a variable has when the graph runs."))
+register(OpRecord("variable", "constant", lambda specs, attrs: (attrs["variable"].spec,),
+                  lambda variable: variable.array, doc="The value that a variable has when the graph runs."))
 register(OpRecord(
     "read_variable", "general", _infer_last, lambda *arrays: arrays[-1],
     vjp=lambda op, cts: [cts[0], *[None] * (len(op.inputs) - 1)], jvp=lambda op, tangents: [tangents[0]],

@@ -27,9 +27,9 @@ __all__ = ["call_inputs", "record_call"]
 class _Call:
     """One call: the function, its arguments, and what else its trace read of the world outside."""
 
-    def __init__(self, function: Function, key: Any, structure: Structure, leaves: Sequence[Any], static: Sequence[bool],
-                 variables: Sequence[Variable], captured: Sequence[Tensor], values: Sequence[Any],
-                 followed: Sequence[int]) -> None:
+    def __init__(self, function: Function, key: Any, structure: Structure, leaves: Sequence[Any],
+                 static: Sequence[bool], variables: Sequence[Variable], captured: Sequence[Tensor],
+                 values: Sequence[Any], followed: Sequence[int]) -> None:
         self.function, self.structure = function, structure
         self.leaves, self.static = leaves, static
         self.variables, self.captured = variables, captured
@@ -89,7 +89,8 @@ def _pulled(outputs: Sequence[Tensor], xs: Sequence[Tensor], present: Sequence[i
     """Tensors, None, and pairs of values and row numbers for what is row-sparse."""
     ys = [outputs[i] for i in present]
     _fit(cotangents, ys)
-    return [(g.values, g.indices) if isinstance(g, IndexedSlices) else g for g in build_row_gradients(ys, xs, cotangents)]
+    return [(g.values, g.indices) if isinstance(g, IndexedSlices) else g
+            for g in build_row_gradients(ys, xs, cotangents)]
 
 
 def _pushed(outputs: Sequence[Tensor], xs: Sequence[Tensor], present: Sequence[int],

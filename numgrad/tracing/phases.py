@@ -115,7 +115,7 @@ def in_two_phases(what: str, f: Callable[..., Any], primals: tuple[Any, ...],
 
 def _recorded(what: str, f: Callable[..., Any], primals: tuple[Any, ...],
               in_the_graph: Callable[[Graph, Chosen], ValueAndMap]) -> ValueAndMap:
-    """The value and the derivative map as functions of primals and late inputs, whose calls tapes and accumulators record."""
+    """The value and the derivative map as functions of primals and late inputs; tapes and accumulators record calls."""
     def value(given: Any) -> Any:
         return f(*given)
 
