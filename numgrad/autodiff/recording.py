@@ -140,10 +140,6 @@ def _own(x: Tensor, ys: Sequence[Tensor], cotangents: Sequence[Tensor | None]) -
     return add_n(terms) if terms else None
 
 
-def _around(operation: Any) -> AbstractContextManager[Any]:
-    return _NOWHERE if operation.graph is None else backward_of(operation, colocate=False)
-
-
 def gradients_through(function: Callable[[], Sequence[Tensor | None]], xs: Sequence[Tensor],
                       cotangents: Sequence[Tensor | None]) -> list[Tensor | None]:
     """Run `function`, eagerly, and pull back a cotangent for each of its results to xs."""
