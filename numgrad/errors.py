@@ -71,9 +71,12 @@ class SourceLine(NamedTuple):
         return f"{self.code.co_filename}:{self.line} in {self.code.co_name}"
 
 
-def user_line() -> SourceLine | None:
-    """The innermost line outside numgrad that led here, or None when there is none."""
-    frame = sys._getframe(1)
+def user_line(inside: int = 0) -> SourceLine | None:
+    """The innermost line outside numgrad that led here, or None when there is none.
+
+    `inside` callers of this function's caller are known to be numgrad's own.
+    """
+    frame = sys._getframe(1 + inside)
     while frame is not None:
         code = frame.f_code
         inside = _inside.get(code)

@@ -396,11 +396,22 @@ def same_size(a: Dim, b: Dim) -> bool:
 
 def same_shape(a: Sequence[Dim], b: Sequence[Dim]) -> bool:
     """Whether two shapes are known to be equal."""
-    return len(a) == len(b) and all(same_size(x, y) for x, y in zip(a, b, strict=True))
+    if len(a) != len(b):
+        return False
+    for x, y in zip(a, b, strict=True):
+        if x is not y and not same_size(x, y):
+            return False
+    return True
 
 
 def canonical_shape(shape: Iterable[Dim]) -> Shape:
     """A shape with every unknown size replaced by what it was found equal to."""
+    if type(shape) is tuple:
+        for dim in shape:
+            if type(dim) is not int:
+                break
+        else:
+            return shape
     return tuple(d if isinstance(d, int) else d.canonical() for d in shape)
 
 

@@ -16,6 +16,9 @@ from numgrad.graph.scopes import device
 __all__ = ["AggregationMethod", "Facts", "Terms", "check_method", "choose"]
 
 
+_ANYWHERE: AbstractContextManager[None] = nullcontext()
+
+
 class AggregationMethod:
     """Names for the ways in which gradient terms are summed.
 
@@ -137,7 +140,7 @@ class Terms:
 
     def __init__(self, pending: dict[Tensor, int], method: int, colocate: bool) -> None:
         self._pending, self._method, self._colocate = pending, method, colocate
-        self._dense: dict[Tensor, _AllTerms | _Running] = {}
+        self._dense: dict[Tensor, Tensor | _AllTerms | _Running] = {}
         self._rows: dict[Tensor, list[IndexedSlices]] = {}
         self._closed: dict[Tensor, Tensor | IndexedSlices] = {}
 
@@ -146,30 +149,51 @@ class Terms:
         if isinstance(term, IndexedSlices):
             self._rows.setdefault(tensor, []).append(term)
             return
-        if tensor not in self._dense:
-            sizes = tensor.spec.shape
-            known = all(isinstance(d, int) for d in sizes)
-            size = math.prod(int(d) for d in sizes) * tensor.dtype.itemsize if known else None
-            facts = Facts(self._pending.get(tensor, 1), size, tensor.dtype.kind in "fc", self._method)
-            self._dense[tensor] = make_sum(tensor, facts)
+        before = self._dense.get(tensor)
+        if before is None:
+            self._dense[tensor] = term  # most tensors have one
+            return
         with self._placed(tensor):
-            self._dense[tensor].add(term)
+            if isinstance(before, Tensor):
+                before = self._dense[tensor] = self._begun(tensor, before)
+            before.add(term)
+
+    def _begun(self, tensor: Tensor, first: Tensor) -> _AllTerms | _Running:
+        sizes = tensor.spec.shape
+        known = all(isinstance(d, int) for d in sizes)
+        size = math.prod(int(d) for d in sizes) * tensor.dtype.itemsize if known else None
+        started = make_sum(tensor, Facts(self._pending.get(tensor, 1), size, tensor.dtype.kind in "fc", self._method))
+        started.add(first)
+        return started
 
     def _placed(self, tensor: Tensor) -> AbstractContextManager[None]:
-        return device(tensor.device) if self._colocate else nullcontext()
+        return device(tensor.device) if self._colocate else _ANYWHERE
 
     def total(self, tensor: Tensor) -> Tensor | IndexedSlices | None:
         """The sum of a tensor's terms, made once; None when there are none."""
-        if tensor not in self._closed:
-            rows = self._rows.get(tensor, [])
-            with self._placed(tensor):
-                if tensor in self._dense:
-                    for term in rows:
-                        self._dense[tensor].add(term.to_dense())
-                    self._closed[tensor] = self._dense[tensor].total()
-                elif rows:
-                    self._closed[tensor] = concatenate(rows)
-        return self._closed.get(tensor)
+        closed = self._closed.get(tensor)
+        if closed is not None:
+            return closed
+        rows = self._rows.get(tensor)
+        if rows is not None:
+            if tensor in self._dense:
+                for term in rows:
+                    with self._placed(tensor):
+                        self.add(tensor, term.to_dense())
+            else:
+                with self._placed(tensor):
+                    closed = concatenate(rows)
+        if closed is None:
+            sums = self._dense.get(tensor)
+            if sums is None:
+                return None
+            if isinstance(sums, Tensor):
+                closed = sums
+            else:
+                with self._placed(tensor):
+                    closed = sums.total()
+        self._closed[tensor] = closed
+        return closed
 
 
 def add_n(terms: Sequence[Tensor]) -> Tensor:
@@ -177,6 +201,9 @@ def add_n(terms: Sequence[Tensor]) -> Tensor:
     returned as it is."""
     if len(terms) == 1:
         return terms[0]
+    name = "add" if len(terms) == 2 else "add_n"
+    if all(term.op is None for term in terms):
+        return apply(name, *terms)
     by_device: dict[str, list[Tensor]] = {}
     for term in terms:
         by_device.setdefault(term.device, []).append(term)

@@ -46,7 +46,8 @@ class Recorded:
 def recorded(record: OpRecord, inputs: tuple[Tensor, ...], outputs: tuple[Tensor, ...], attrs: dict[str, Any]) -> Any:
     """The operation that was just made: a node where it is one, else a `Recorded`."""
     operation = outputs[0].op
-    return operation if operation is not None else Recorded(record, inputs, outputs, attrs, user_line())
+    # Between here and the user are at least a recorder, `tell` and what tells.
+    return operation if operation is not None else Recorded(record, inputs, outputs, attrs, user_line(4))
 
 
 class Recording:

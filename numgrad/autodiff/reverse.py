@@ -144,10 +144,13 @@ def walk_back(path: Sequence[Any], reached: set[Tensor], ys: Sequence[Tensor], x
         if cotangent is not None and (y in flowing or y in wanted):  # an integer y that is an x is its own gradient
             terms.add(y, cotangent)
     for op in reversed(path):
-        given = [terms.total(t) if is_trainable(t.dtype) else None for t in op.outputs]
-        if all(g is None for g in given):
+        given = [terms.total(t) if t.dtype.kind in "fc" else None for t in op.outputs]
+        for cotangent in given:
+            if cotangent is not None:
+                break
+        else:
             continue
-        is_masked = any(t in masked for t in op.outputs)
+        is_masked = bool(masked) and any([t in masked for t in op.outputs])
         with around(op):
             needed = [t in flowing for t in op.inputs]
             if constant:
@@ -172,6 +175,8 @@ def _pulled(op: Operation, given: Sequence[Tensor | IndexedSlices | None], neede
     if user and rule is None:
         return [None] * len(op.inputs)
     if not user:
+        if op.record.partials is not None and isinstance(given[0], Tensor):
+            return pull(op, given, needed, masked)  # type: ignore[arg-type]
         if op.record.vjp is None and op.record.partials is None:
             if not op.record.smooth:  # declared to have no derivative: nothing flows
                 return [None] * len(op.inputs)

@@ -50,11 +50,9 @@ def _elementwise_vjp(op: Operation, cotangent: Tensor, needed: Sequence[bool]) -
     partials = op.record.partials
     assert partials is not None
     result: list[Tensor | None] = []
+    output, inputs, attrs = op.outputs[0], op.inputs, op.attrs
     for need, partial in zip(needed, partials, strict=True):
-        if not need or partial is None:
-            result.append(None)
-            continue
-        factor = partial(op.outputs[0], *op.inputs, **op.attrs)
+        factor = partial(output, *inputs, **attrs) if need and partial is not None else None
         result.append(scaled(cotangent, _conjugated(factor)) if factor is not None else None)
     return result
 
@@ -99,6 +97,9 @@ def _checked(op: Operation, index: int, given: Any) -> Tensor | IndexedSlices | 
     if given is None or isinstance(given, IndexedSlices):
         return given
     tensor = op.inputs[index]
+    if (given.__class__ is Tensor and given.dtype is tensor.dtype and given._value is not None
+            and tensor._value is not None and given.shape == tensor.shape):
+        return given  # type: ignore[no-any-return]
     try:
         gradient = as_tensor(given)
     except DtypeError as error:

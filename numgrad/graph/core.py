@@ -160,6 +160,8 @@ class Tensor:
     @property
     def spec(self) -> Spec:
         """The dtype and shape."""
+        if self._value is not None:
+            return Spec(self.dtype, self.shape)
         return Spec(self.dtype, canonical_shape(self.shape))
 
     def numpy(self) -> np.ndarray[Any, Any]:
@@ -354,10 +356,11 @@ def _resolve_value(value: Any, values: Any) -> Any:
 
 
 def _graph_of(inputs: Sequence[Tensor], name: str) -> Graph | None:
-    current = state.graphs[-1] if state.graphs else None
+    graphs = state.graphs
+    current = graphs[-1] if graphs else None
     graph = None
     for tensor in inputs:
-        if tensor.op is not None and tensor._value is None:
+        if tensor._value is None and tensor.op is not None:
             own = tensor.op.graph
             if graph is None or own is graph:
                 graph = own
@@ -377,17 +380,51 @@ def apply_all(name: str, *inputs: Tensor, op_name: str | None = None, **attrs: A
     """
     record = OPS[name]
     graph = _graph_of(inputs, name)
+    if graph is None:
+        return _apply_eagerly(record, inputs, attrs)
     specs = record.infer([t.spec for t in inputs], attrs)
-    if graph is not None:
-        nodes = tuple([t if t._value is None and t.op is not None and t.op.graph is graph else graph.capture(t)
-                       for t in inputs])
-        outputs = graph.add(record, nodes, attrs, specs, op_name).outputs
-        if state.recorders:
-            tell(record, inputs, outputs, attrs)
-        return outputs
+    nodes = tuple([t if t._value is None and t.op is not None and t.op.graph is graph else graph.capture(t)
+                   for t in inputs])
+    outputs = graph.add(record, nodes, attrs, specs, op_name).outputs
+    if state.recorders:
+        tell(record, inputs, outputs, attrs)
+    return outputs
+
+
+_eager_specs: dict[Any, Sequence[Spec]] = {}  # what `infer` answered, by op, inputs and attributes
+_EAGER_SPECS = 1 << 13
+_PLAIN = frozenset({int, str, bool, type(None)})
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether equal values of this kind mean the same, are cheap to compare, and hold nothing alive."""
+    return type(value) in _PLAIN or isinstance(value, np.dtype) or (type(value) is tuple and all(map(_is_plain, value)))
+
+
+def _infer_eagerly(record: OpRecord, inputs: tuple[Tensor, ...], attrs: dict[str, Any]) -> Sequence[Spec]:
+    key: Any = None
+    if not attrs or all(map(_is_plain, attrs.values())):
+        key = [record.name, *attrs.items()]
+        for tensor in inputs:
+            key.append(tensor.dtype)
+            key.append(tensor.shape)
+        key = tuple(key)
+        known = _eager_specs.get(key)
+        if known is not None:
+            return known
     if any(_has_size(value) for value in attrs.values()):
-        raise GraphError(f"{name}: a size that is known only when a program runs was used outside its graph"
+        raise GraphError(f"{record.name}: a size that is known only when a program runs was used outside its graph"
                          f"{at(user_line())}")
+    specs = record.infer([t.spec for t in inputs], attrs)
+    if key is not None:
+        if len(_eager_specs) >= _EAGER_SPECS:
+            _eager_specs.clear()
+        _eager_specs[key] = specs
+    return specs
+
+
+def _apply_eagerly(record: OpRecord, inputs: tuple[Tensor, ...], attrs: dict[str, Any]) -> tuple[Tensor, ...]:
+    specs = _infer_eagerly(record, inputs, attrs)
     try:
         with np.errstate(all="ignore"):
             if record.facts.get("bodies"):  # loops and branches evaluate graphs of their own
@@ -395,13 +432,20 @@ def apply_all(name: str, *inputs: Tensor, op_name: str | None = None, **attrs: A
             else:
                 result = record.evaluate(*[t._value for t in inputs], **attrs)
     except np.linalg.LinAlgError as error:
-        raise np.linalg.LinAlgError(f"{name}: {error}{at(user_line())}") from None
-    values = result if isinstance(result, tuple) else (result,)
-    outputs = tuple([Tensor(s.dtype, np.shape(v), None, i, np.asarray(v, dtype=s.dtype))
-                     for i, (s, v) in enumerate(zip(specs, values, strict=True))])
+        raise np.linalg.LinAlgError(f"{record.name}: {error}{at(user_line())}") from None
+    if isinstance(result, tuple):
+        outputs = tuple([_eager(v, s.dtype, i) for i, (s, v) in enumerate(zip(specs, result, strict=True))])
+    else:
+        outputs = (_eager(result, specs[0].dtype, 0),)
     if state.recorders:
         tell(record, inputs, outputs, attrs)
     return outputs
+
+
+def _eager(value: Any, dtype: np.dtype[Any], index: int) -> Tensor:
+    if value.__class__ is not np.ndarray or value.dtype is not dtype:
+        value = np.asarray(value, dtype=dtype)
+    return Tensor(dtype, value.shape, None, index, value)
 
 
 def tell(record: OpRecord, inputs: tuple[Tensor, ...], outputs: tuple[Tensor, ...], attrs: dict[str, Any]) -> None:
@@ -412,4 +456,10 @@ def tell(record: OpRecord, inputs: tuple[Tensor, ...], outputs: tuple[Tensor, ..
 
 def apply(name: str, *inputs: Tensor, op_name: str | None = None, **attrs: Any) -> Tensor:
     """`apply_all` for operations with one output."""
+    if not state.graphs:
+        for tensor in inputs:
+            if tensor._value is None:
+                break
+        else:
+            return _apply_eagerly(OPS[name], inputs, attrs)[0]
     return apply_all(name, *inputs, op_name=op_name, **attrs)[0]

@@ -71,16 +71,20 @@ def along(order: Iterable[Any], ys: Sequence[Tensor], xs: Sequence[Tensor], cros
     reached: set[Tensor] = set(xs)
     forward: list[Any] = []
     for op in order:
-        if op in stopped:
+        if stopped and op in stopped:
             continue
-        if any(t in reached and crosses(t) and t not in constant.get(op, ()) for t in op.inputs):
-            forward.append(op)
-            reached.update(t for t in op.outputs if crosses(t))
+        for tensor in op.inputs:
+            if tensor in reached and crosses(tensor) and not (constant and tensor in constant.get(op, ())):
+                forward.append(op)
+                reached.update([t for t in op.outputs if crosses(t)])
+                break
     wanted = {t for t in ys if t in reached}
     result: list[Any] = []
     for op in reversed(forward):
-        if any(t in wanted for t in op.outputs):
-            result.append(op)
-            wanted.update(t for t in op.inputs if t in reached and t not in constant.get(op, ()))
+        for tensor in op.outputs:
+            if tensor in wanted:
+                result.append(op)
+                wanted.update([t for t in op.inputs if t in reached and not (constant and t in constant.get(op, ()))])
+                break
     result.reverse()
     return result, reached & wanted

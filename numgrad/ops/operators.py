@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -46,6 +47,7 @@ round searchsorted sort squeeze std sum swapaxes take trace var""".split()
 _PROPERTIES = {"real": "real", "imag": "imag", "mT": "matrix_transpose"}
 
 
+@functools.cache
 def function_of(name: str) -> Callable[..., Any]:
     """The public function of a family; looked up when called, because families are imported one after another."""
     return getattr(importlib.import_module("numgrad.ops"), name)  # type: ignore[no-any-return]

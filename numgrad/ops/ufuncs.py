@@ -156,7 +156,16 @@ def ufunc(
     accepted = dtypes + "".join(redirected)
     record = enter(name, numpy, loops, summary, out=out, dtypes=dtypes, **facts)
 
+    direct: set[np.dtype[Any]] = set()  # for tensors of one of these dtypes there is nothing to convert
+
     def call(*values: Any) -> Tensor:
+        common = getattr(values[0], "dtype", None)
+        for value in values:
+            if value.__class__ is not Tensor or value.dtype is not common:
+                break
+        else:
+            if common in direct:
+                return apply(name, *values)
         made, strength = strengths(values)
         dtype = loop_dtype(loops, strength, name, accepted)
         tensors = convert(made, dtype, name)
@@ -164,6 +173,8 @@ def ufunc(
             tensors = [weaken(t) for t in tensors]  # only numbers: what comes of them is a number still
         if dtype.kind in redirected:
             return redirected[dtype.kind](*tensors)
+        if all(s is dtype for s in strength):
+            direct.add(dtype)
         return apply(name, *tensors)
 
     if loops.nin == 1:
