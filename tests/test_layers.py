@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -28,7 +29,12 @@ def run_python(code: str, **settings: str) -> str:
 def lint(config: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> tuple[int, str]:
     # The linter reads sources through sys.path and puts the current folder first.
     monkeypatch.chdir(config.parent)
-    status = cli.lint_imports(config_filename=str(config), no_cache=True)
+    logger = logging.getLogger("numgrad")
+    before = logger.disabled
+    try:
+        status = cli.lint_imports(config_filename=str(config), no_cache=True)
+    finally:
+        logger.disabled = before  # the linter's own set-up of logging silences every logger that exists
     return status, capsys.readouterr().out
 
 
