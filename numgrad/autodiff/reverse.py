@@ -150,7 +150,7 @@ def walk_back(path: Sequence[Any], reached: set[Tensor], ys: Sequence[Tensor], x
                 break
         else:
             continue
-        is_masked = bool(masked) and any([t in masked for t in op.outputs])
+        is_masked = bool(masked) and any(t in masked for t in op.outputs)
         with around(op):
             needed = [t in flowing for t in op.inputs]
             if constant:
