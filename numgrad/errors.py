@@ -79,12 +79,10 @@ def user_line(inside: int = 0) -> SourceLine | None:
     frame = sys._getframe(1 + inside)
     while frame is not None:
         code = frame.f_code
-        inside = _inside.get(code)
-        if inside is None:
-            name = code.co_filename
-            inside = name.startswith((_PACKAGE, "<numgrad"))
-            _inside[code] = inside
-        if not inside:
+        own = _inside.get(code)
+        if own is None:
+            own = _inside[code] = code.co_filename.startswith((_PACKAGE, "<numgrad"))
+        if not own:
             return SourceLine(code, frame.f_lineno)
         frame = frame.f_back  # type: ignore[assignment]
     return None

@@ -171,6 +171,9 @@ class Terms:
 
     def total(self, tensor: Tensor) -> Tensor | IndexedSlices | None:
         """The sum of a tensor's terms, made once; None when there are none."""
+        sums = self._dense.get(tensor)
+        if not self._rows and (sums is None or isinstance(sums, Tensor)):
+            return sums
         closed = self._closed.get(tensor)
         if closed is not None:
             return closed

@@ -10,7 +10,7 @@ import numpy as np
 
 from numgrad.errors import DtypeError, GraphError, ShapeError, SourceLine, at, user_line
 from numgrad.graph.records import OPS, OpRecord
-from numgrad.types import Dim, Shape, Size, Spec, as_dtype, canonical_shape, dim_value, show_shape
+from numgrad.types import Dim, Shape, Size, Spec, as_dtype, canonical_shape, show_shape
 
 if TYPE_CHECKING:
     from numgrad.graph.graph import Graph
@@ -342,19 +342,6 @@ def _has_size(value: Any) -> bool:
     return isinstance(value, Size) or (isinstance(value, tuple) and any(_has_size(v) for v in value))
 
 
-def resolve(attrs: dict[str, Any], values: Any) -> dict[str, Any]:
-    """Attributes with every unknown size replaced by its value."""
-    return {k: _resolve_value(v, values) for k, v in attrs.items()}
-
-
-def _resolve_value(value: Any, values: Any) -> Any:
-    if isinstance(value, Size):
-        return dim_value(value, values)
-    if isinstance(value, tuple) and _has_size(value):
-        return tuple(_resolve_value(v, values) for v in value)
-    return value
-
-
 def _graph_of(inputs: Sequence[Tensor], name: str) -> Graph | None:
     graphs = state.graphs
     current = graphs[-1] if graphs else None
@@ -404,11 +391,7 @@ def _is_plain(value: Any) -> bool:
 def _infer_eagerly(record: OpRecord, inputs: tuple[Tensor, ...], attrs: dict[str, Any]) -> Sequence[Spec]:
     key: Any = None
     if not attrs or all(map(_is_plain, attrs.values())):
-        key = [record.name, *attrs.items()]
-        for tensor in inputs:
-            key.append(tensor.dtype)
-            key.append(tensor.shape)
-        key = tuple(key)
+        key = (record.name, *attrs.items(), *[x for t in inputs for x in (t.dtype, t.shape)])
         known = _eager_specs.get(key)
         if known is not None:
             return known

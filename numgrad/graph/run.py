@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from numgrad.errors import DtypeError, GraphError, ShapeError, at, user_line
-from numgrad.graph.core import Operation, Tensor, resolve, state
+from numgrad.graph.core import Operation, Tensor, state
 from numgrad.graph.walk import ancestors
 from numgrad.types import Size, dim_value, lone_symbol, show_shape
 
@@ -127,3 +127,14 @@ def evaluate_op(op: Operation, values: Mapping[Tensor, Any],
         sizes[lone_symbol(op.attrs["binds"].size)] = int(result)
     results = result if isinstance(result, tuple) else (result,)
     return tuple(np.asarray(r, dtype=t.dtype) for r, t in zip(results, op.outputs, strict=True))
+
+
+def resolve(attrs: Mapping[str, Any], sizes: Mapping[Any, int]) -> dict[str, Any]:
+    """Attributes with every unknown size replaced by its value."""
+    return {name: _resolved(value, sizes) for name, value in attrs.items()}
+
+
+def _resolved(value: Any, sizes: Mapping[Any, int]) -> Any:
+    if isinstance(value, Size):
+        return dim_value(value, sizes)
+    return tuple(_resolved(v, sizes) for v in value) if type(value) is tuple else value
