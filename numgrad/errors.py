@@ -19,7 +19,7 @@ __all__ = [
 ]
 
 _PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep
-_inside: dict[CodeType, bool] = {}
+_own_files: dict[str, bool] = {}
 
 
 class NumgradError(Exception):
@@ -79,9 +79,10 @@ def user_line(inside: int = 0) -> SourceLine | None:
     frame = sys._getframe(1 + inside)
     while frame is not None:
         code = frame.f_code
-        own = _inside.get(code)
+        name = code.co_filename  # hashed once, which code objects are not
+        own = _own_files.get(name)
         if own is None:
-            own = _inside[code] = code.co_filename.startswith((_PACKAGE, "<numgrad"))
+            own = _own_files[name] = name.startswith((_PACKAGE, "<numgrad"))
         if not own:
             return SourceLine(code, frame.f_lineno)
         frame = frame.f_back  # type: ignore[assignment]

@@ -153,6 +153,9 @@ class Terms:
         if before is None:
             self._dense[tensor] = term  # most tensors have one
             return
+        if tensor.op is None and self._pending.get(tensor) == 2:  # no strategy differs for two eager terms
+            self._dense[tensor] = apply("add", before, term)  # type: ignore[arg-type]
+            return
         with self._placed(tensor):
             if isinstance(before, Tensor):
                 before = self._dense[tensor] = self._begun(tensor, before)
@@ -160,8 +163,9 @@ class Terms:
 
     def _begun(self, tensor: Tensor, first: Tensor) -> _AllTerms | _Running:
         sizes = tensor.spec.shape
-        known = all(isinstance(d, int) for d in sizes)
-        size = math.prod(int(d) for d in sizes) * tensor.dtype.itemsize if known else None
+        size = None
+        if all([isinstance(d, int) for d in sizes]):
+            size = math.prod(sizes) * tensor.dtype.itemsize  # type: ignore[arg-type]
         started = make_sum(tensor, Facts(self._pending.get(tensor, 1), size, tensor.dtype.kind in "fc", self._method))
         started.add(first)
         return started
@@ -205,7 +209,7 @@ def add_n(terms: Sequence[Tensor]) -> Tensor:
     if len(terms) == 1:
         return terms[0]
     name = "add" if len(terms) == 2 else "add_n"
-    if all(term.op is None for term in terms):
+    if all([term.op is None for term in terms]):
         return apply(name, *terms)
     by_device: dict[str, list[Tensor]] = {}
     for term in terms:

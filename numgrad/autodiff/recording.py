@@ -126,9 +126,9 @@ class Sweep:
 
     def gradients(self, cotangents: Sequence[Tensor | None], *, rows: bool) -> list[Tensor | IndexedSlices | None]:
         """The sum over ys of the derivatives with respect to each x; `rows` keeps gradients of gathers row-sparse."""
-        found = dict(zip(self.followed, walk_back(self.path, self.reached, self.ys, self.followed, cotangents,
-                                                  AggregationMethod.AUTO, _around, rows=rows, constant=self.constant),
-                         strict=True))
+        gradients = walk_back(self.path, self.reached, self.ys, self.followed, cotangents, AggregationMethod.AUTO, _around,
+                              rows=rows, constant=self.constant)
+        found = dict(zip(self.followed, gradients, strict=True))
         return [found[x] if x in found else _own(x, self.ys, cotangents) for x in self.xs]
 
 

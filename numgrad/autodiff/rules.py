@@ -53,7 +53,11 @@ def _elementwise_vjp(op: Operation, cotangent: Tensor, needed: Sequence[bool]) -
     output, inputs, attrs = op.outputs[0], op.inputs, op.attrs
     for need, partial in zip(needed, partials, strict=True):
         factor = partial(output, *inputs, **attrs) if need and partial is not None else None
-        result.append(scaled(cotangent, _conjugated(factor)) if factor is not None else None)
+        if factor.__class__ is Tensor and factor.dtype.kind == "f":
+            factor = times(cotangent, factor)
+        elif factor is not None:
+            factor = scaled(cotangent, _conjugated(factor))
+        result.append(factor)
     return result
 
 
@@ -72,7 +76,9 @@ def pull(op: Operation, cotangents: Sequence[Tensor | None], needed: Sequence[bo
     `rule` stands in place of the op's own.
     """
     record = op.record
-    before, masking.active = masking.active, masked
+    before = masking.active
+    if before is not masked:
+        masking.active = masked
     try:
         if rule is not None:
             given = rule(op, *cotangents)
@@ -90,7 +96,8 @@ def pull(op: Operation, cotangents: Sequence[Tensor | None], needed: Sequence[bo
                              f"inputs of {op.name}{at(op.where)}")
         return [_checked(op, i, g) if n else None for i, (g, n) in enumerate(zip(given, needed, strict=True))]
     finally:
-        masking.active = before
+        if before is not masked:
+            masking.active = before
 
 
 def _checked(op: Operation, index: int, given: Any) -> Tensor | IndexedSlices | None:

@@ -10,6 +10,7 @@ import numpy as np
 
 from numgrad.errors import DtypeError, GraphError, ShapeError, SourceLine, at, user_line
 from numgrad.graph.records import OPS, OpRecord
+from numgrad.silence import silence, unsilence
 from numgrad.types import Dim, Shape, Size, Spec, as_dtype, canonical_shape, show_shape
 
 if TYPE_CHECKING:
@@ -388,13 +389,7 @@ def _is_plain(value: Any) -> bool:
     return type(value) in _PLAIN or isinstance(value, np.dtype) or (type(value) is tuple and all(map(_is_plain, value)))
 
 
-def _infer_eagerly(record: OpRecord, inputs: tuple[Tensor, ...], attrs: dict[str, Any]) -> Sequence[Spec]:
-    key: Any = None
-    if not attrs or all(map(_is_plain, attrs.values())):
-        key = (record.name, *attrs.items(), *[x for t in inputs for x in (t.dtype, t.shape)])
-        known = _eager_specs.get(key)
-        if known is not None:
-            return known
+def _infer_eagerly(record: OpRecord, inputs: tuple[Tensor, ...], attrs: dict[str, Any], key: Any) -> Sequence[Spec]:
     if any(_has_size(value) for value in attrs.values()):
         raise GraphError(f"{record.name}: a size that is known only when a program runs was used outside its graph"
                          f"{at(user_line())}")
@@ -406,16 +401,42 @@ def _infer_eagerly(record: OpRecord, inputs: tuple[Tensor, ...], attrs: dict[str
     return specs
 
 
-def _apply_eagerly(record: OpRecord, inputs: tuple[Tensor, ...], attrs: dict[str, Any]) -> tuple[Tensor, ...]:
-    specs = _infer_eagerly(record, inputs, attrs)
+def _spec_key(record: OpRecord, inputs: tuple[Tensor, ...], attrs: dict[str, Any]) -> Any:
+    if not attrs:
+        if len(inputs) == 2:
+            a, b = inputs
+            return record.name, a.dtype, a.shape, b.dtype, b.shape
+        if len(inputs) == 1:
+            return record.name, inputs[0].dtype, inputs[0].shape
+    elif not all(map(_is_plain, attrs.values())):
+        return None
+    key: list[Any] = [record.name, *attrs.items()]
+    for tensor in inputs:
+        key.append(tensor.dtype)
+        key.append(tensor.shape)
+    return tuple(key)
+
+
+def _evaluate(record: OpRecord, inputs: tuple[Tensor, ...], attrs: dict[str, Any]) -> Any:
+    before = silence()
     try:
-        with np.errstate(all="ignore"):
-            if record.facts.get("bodies"):  # loops and branches evaluate graphs of their own
-                result = record.evaluate(*[t._value for t in inputs], **attrs, sizes={})
-            else:
-                result = record.evaluate(*[t._value for t in inputs], **attrs)
+        if not attrs:
+            return record.evaluate(*[t._value for t in inputs])
+        if record.facts.get("bodies"):  # loops and branches evaluate graphs of their own
+            return record.evaluate(*[t._value for t in inputs], **attrs, sizes={})
+        return record.evaluate(*[t._value for t in inputs], **attrs)
     except np.linalg.LinAlgError as error:
         raise np.linalg.LinAlgError(f"{record.name}: {error}{at(user_line())}") from None
+    finally:
+        unsilence(before)
+
+
+def _apply_eagerly(record: OpRecord, inputs: tuple[Tensor, ...], attrs: dict[str, Any]) -> tuple[Tensor, ...]:
+    key = _spec_key(record, inputs, attrs)
+    specs = _eager_specs.get(key)
+    if specs is None:
+        specs = _infer_eagerly(record, inputs, attrs, key)
+    result = _evaluate(record, inputs, attrs)
     if isinstance(result, tuple):
         outputs = tuple([_eager(v, s.dtype, i) for i, (s, v) in enumerate(zip(specs, result, strict=True))])
     else:

@@ -35,14 +35,16 @@ def times(cotangent: Tensor, factor: Any) -> Tensor:
     Where the cotangent may be masked (a `where`, a slice, ... lies downstream), ``0 * inf`` and ``0 * nan`` are 0, so
     that a branch that was not taken leaks no NaN.
     """
-    if isinstance(factor, (int, float)) and factor == 1:
+    if factor.__class__ is Tensor:
+        value = factor
+    elif isinstance(factor, (int, float)) and factor == 1:
         return cotangent
-    value = as_tensor(factor, cotangent.dtype if isinstance(factor, (int, float, complex)) else None)
+    else:
+        value = as_tensor(factor, cotangent.dtype if isinstance(factor, (int, float, complex)) else None)
     if value.dtype != cotangent.dtype:
         common = promote(value.dtype, cotangent.dtype)
         value, cotangent = cast_to(value, common), cast_to(cotangent, common)
-    constant = not isinstance(factor, Tensor) or (value.op is not None and value.op.type == "constant")
-    if masking.active and not constant:
+    if masking.active and isinstance(factor, Tensor) and (value.op is None or value.op.type != "constant"):
         return apply("multiply_no_nan", value, cotangent)
     return apply("multiply", cotangent, value)
 

@@ -60,7 +60,9 @@ def _is_operand(value: Any) -> bool:
 
 def _forward(name: str) -> Callable[[Any, Any], Any]:
     def method(self: Any, other: Any) -> Any:
-        return function_of(name)(self, other) if _is_operand(other) else NotImplemented
+        if other.__class__ is Tensor or _is_operand(other):
+            return function_of(name)(self, other)
+        return NotImplemented
 
     return method
 

@@ -156,16 +156,14 @@ def ufunc(
     accepted = dtypes + "".join(redirected)
     record = enter(name, numpy, loops, summary, out=out, dtypes=dtypes, **facts)
 
-    direct: set[np.dtype[Any]] = set()  # for tensors of one of these dtypes there is nothing to convert
+    # Dtypes of tensors, and classes of Python numbers that take them -> the dtype in which nothing else is converted.
+    direct: dict[tuple[Any, ...], np.dtype[Any]] = {}
 
     def call(*values: Any) -> Tensor:
-        common = getattr(values[0], "dtype", None)
-        for value in values:
-            if value.__class__ is not Tensor or value.dtype is not common:
-                break
-        else:
-            if common in direct:
-                return apply(name, *values)
+        known = direct.get(tuple([v.dtype if v.__class__ is Tensor else v.__class__ for v in values]))
+        if known is not None:
+            return apply(name, *[v if v.__class__ is Tensor else Tensor(known, (), None, 0, np.asarray(v, known))
+                                 for v in values])
         made, strength = strengths(values)
         dtype = loop_dtype(loops, strength, name, accepted)
         tensors = convert(made, dtype, name)
@@ -173,8 +171,8 @@ def ufunc(
             tensors = [weaken(t) for t in tensors]  # only numbers: what comes of them is a number still
         if dtype.kind in redirected:
             return redirected[dtype.kind](*tensors)
-        if all(s is dtype for s in strength):
-            direct.add(dtype)
+        if dtype.kind in "fc" and any(s is dtype for s in strength) and all(s is dtype or s in _WEAK for s in strength):
+            direct[tuple(strength)] = dtype
         return apply(name, *tensors)
 
     if loops.nin == 1:
