@@ -79,9 +79,10 @@ class Tapes(RuleBasedStateMachine):
     def _watch(self, source: Any) -> None:
         if any(source is s for s, _, _ in self.followed):
             return
+        recorded_before = source is not self.variable and self.tape.follows(source)
         self.tape.watch(source)
-        if any(accumulator.jvp(source) is not None for _, _, accumulator in self.followed):
-            return  # it was recorded before, as something computed, and what came of it counts
+        if recorded_before:
+            return  # as something computed; what came of it counts, which accumulators that start now do not see
         direction = self.rng.normal(size=SIZE)
         accumulator = ng.ForwardAccumulator(source, ng.asarray(direction))
         accumulator.__enter__()

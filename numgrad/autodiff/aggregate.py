@@ -163,9 +163,8 @@ class Terms:
 
     def _begun(self, tensor: Tensor, first: Tensor) -> _AllTerms | _Running:
         sizes = tensor.spec.shape
-        size = None
-        if all([isinstance(d, int) for d in sizes]):
-            size = math.prod(sizes) * tensor.dtype.itemsize  # type: ignore[arg-type]
+        known = all(isinstance(d, int) for d in sizes)
+        size = math.prod(int(d) for d in sizes) * tensor.dtype.itemsize if known else None
         started = make_sum(tensor, Facts(self._pending.get(tensor, 1), size, tensor.dtype.kind in "fc", self._method))
         started.add(first)
         return started
@@ -209,7 +208,7 @@ def add_n(terms: Sequence[Tensor]) -> Tensor:
     if len(terms) == 1:
         return terms[0]
     name = "add" if len(terms) == 2 else "add_n"
-    if all([term.op is None for term in terms]):
+    if all(term.op is None for term in terms):
         return apply(name, *terms)
     by_device: dict[str, list[Tensor]] = {}
     for term in terms:

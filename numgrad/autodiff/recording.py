@@ -126,8 +126,8 @@ class Sweep:
 
     def gradients(self, cotangents: Sequence[Tensor | None], *, rows: bool) -> list[Tensor | IndexedSlices | None]:
         """The sum over ys of the derivatives with respect to each x; `rows` keeps gradients of gathers row-sparse."""
-        gradients = walk_back(self.path, self.reached, self.ys, self.followed, cotangents, AggregationMethod.AUTO, _around,
-                              rows=rows, constant=self.constant)
+        gradients = walk_back(self.path, self.reached, self.ys, self.followed, cotangents, AggregationMethod.AUTO,
+                              _around, rows=rows, constant=self.constant)
         found = dict(zip(self.followed, gradients, strict=True))
         return [found[x] if x in found else _own(x, self.ys, cotangents) for x in self.xs]
 

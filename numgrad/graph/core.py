@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from numgrad.errors import DtypeError, GraphError, ShapeError, SourceLine, at, user_line
+from numgrad.graph.eager import evaluated, has_size, inferred
 from numgrad.graph.records import OPS, OpRecord
-from numgrad.silence import silence, unsilence
 from numgrad.types import Dim, Shape, Size, Spec, as_dtype, canonical_shape, show_shape
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ class Operation:
         self.control_inputs: tuple[Operation, ...] = ()
         self.device = ""
         self.override: str | None = None
-        self.dynamic = any(_has_size(value) for value in attrs.values()) if attrs else False
+        self.dynamic = any(has_size(value) for value in attrs.values()) if attrs else False
 
     @property
     def type(self) -> str:
@@ -339,10 +339,6 @@ def _stack_nested(value: Any, dtype: Any) -> Tensor:
     return as_tensor(value, dtype)
 
 
-def _has_size(value: Any) -> bool:
-    return isinstance(value, Size) or (isinstance(value, tuple) and any(_has_size(v) for v in value))
-
-
 def _graph_of(inputs: Sequence[Tensor], name: str) -> Graph | None:
     graphs = state.graphs
     current = graphs[-1] if graphs else None
@@ -379,64 +375,9 @@ def apply_all(name: str, *inputs: Tensor, op_name: str | None = None, **attrs: A
     return outputs
 
 
-_eager_specs: dict[Any, Sequence[Spec]] = {}  # what `infer` answered, by op, inputs and attributes
-_EAGER_SPECS = 1 << 13
-_PLAIN = frozenset({int, str, bool, type(None)})
-
-
-def _is_plain(value: Any) -> bool:
-    """Whether equal values of this kind mean the same, are cheap to compare, and hold nothing alive."""
-    return type(value) in _PLAIN or isinstance(value, np.dtype) or (type(value) is tuple and all(map(_is_plain, value)))
-
-
-def _infer_eagerly(record: OpRecord, inputs: tuple[Tensor, ...], attrs: dict[str, Any], key: Any) -> Sequence[Spec]:
-    if any(_has_size(value) for value in attrs.values()):
-        raise GraphError(f"{record.name}: a size that is known only when a program runs was used outside its graph"
-                         f"{at(user_line())}")
-    specs = record.infer([t.spec for t in inputs], attrs)
-    if key is not None:
-        if len(_eager_specs) >= _EAGER_SPECS:
-            _eager_specs.clear()
-        _eager_specs[key] = specs
-    return specs
-
-
-def _spec_key(record: OpRecord, inputs: tuple[Tensor, ...], attrs: dict[str, Any]) -> Any:
-    if not attrs:
-        if len(inputs) == 2:
-            a, b = inputs
-            return record.name, a.dtype, a.shape, b.dtype, b.shape
-        if len(inputs) == 1:
-            return record.name, inputs[0].dtype, inputs[0].shape
-    elif not all(map(_is_plain, attrs.values())):
-        return None
-    key: list[Any] = [record.name, *attrs.items()]
-    for tensor in inputs:
-        key.append(tensor.dtype)
-        key.append(tensor.shape)
-    return tuple(key)
-
-
-def _evaluate(record: OpRecord, inputs: tuple[Tensor, ...], attrs: dict[str, Any]) -> Any:
-    before = silence()
-    try:
-        if not attrs:
-            return record.evaluate(*[t._value for t in inputs])
-        if record.facts.get("bodies"):  # loops and branches evaluate graphs of their own
-            return record.evaluate(*[t._value for t in inputs], **attrs, sizes={})
-        return record.evaluate(*[t._value for t in inputs], **attrs)
-    except np.linalg.LinAlgError as error:
-        raise np.linalg.LinAlgError(f"{record.name}: {error}{at(user_line())}") from None
-    finally:
-        unsilence(before)
-
-
 def _apply_eagerly(record: OpRecord, inputs: tuple[Tensor, ...], attrs: dict[str, Any]) -> tuple[Tensor, ...]:
-    key = _spec_key(record, inputs, attrs)
-    specs = _eager_specs.get(key)
-    if specs is None:
-        specs = _infer_eagerly(record, inputs, attrs, key)
-    result = _evaluate(record, inputs, attrs)
+    specs = inferred(record, inputs, attrs)
+    result = evaluated(record, inputs, attrs)
     if isinstance(result, tuple):
         outputs = tuple([_eager(v, s.dtype, i) for i, (s, v) in enumerate(zip(specs, result, strict=True))])
     else:

@@ -171,7 +171,8 @@ def ufunc(
             tensors = [weaken(t) for t in tensors]  # only numbers: what comes of them is a number still
         if dtype.kind in redirected:
             return redirected[dtype.kind](*tensors)
-        if dtype.kind in "fc" and any(s is dtype for s in strength) and all(s is dtype or s in _WEAK for s in strength):
+        if dtype.kind in "fc" and any(s is dtype for s in strength) and all(
+                s is dtype or isinstance(s, type) for s in strength):  # not `in _WEAK`: dtype("f8") == float
             direct[tuple(strength)] = dtype
         return apply(name, *tensors)
 
