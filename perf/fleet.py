@@ -54,6 +54,7 @@ def environment(threads: int, cache: str) -> dict[str, str]:
         "NPROC": count,
         "XLA_FLAGS": flags,
         "JAX_PLATFORMS": "cpu",
+        "PYTENSOR_FLAGS": f"base_compiledir={cache}/pytensor",
         "NUMGRAD_CACHE_DIR": cache,
         "PYTHONPATH": os.pathsep.join([str(ROOT), *kernels]),
     }

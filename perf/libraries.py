@@ -1,4 +1,8 @@
-"""How each library is asked for a value, a gradient or a Hessian-vector product of a row's function."""
+"""How each library is asked for a value, a gradient or a Hessian-vector product of a row's function.
+
+Loops of rows are written as ``kit.scan(f, init, xs, length)``, which is numgrad's and JAX's, and
+``kit.while_loop(cond, body, variables)``; libraries without loops of their own run them in Python.
+"""
 
 from __future__ import annotations
 
@@ -45,6 +49,25 @@ def _argnums(row: Row) -> int | tuple[int, ...]:
     return row.argnums[0] if len(row.argnums) == 1 else row.argnums
 
 
+def _python_scan(stack: Callable[[list[Any]], Any]) -> Callable[..., Any]:
+    """A scan for libraries that record what Python runs."""
+
+    def scan(f: Callable[..., Any], carry: Any, xs: Any, length: int | None = None) -> tuple[Any, Any]:
+        results = []
+        for row in xs if xs is not None else [None] * (length or 0):
+            carry, y = f(carry, row)
+            results.append(y)
+        return carry, None if results[0] is None else stack(results)
+
+    return scan
+
+
+def _python_while(cond: Callable[..., Any], body: Callable[..., Any], variables: tuple[Any, ...]) -> tuple[Any, ...]:
+    while cond(*variables):
+        variables = body(*variables)
+    return variables
+
+
 def numgrad_function(row: Row) -> Any:
     """The compiled numgrad callable of a row."""
     import numgrad as ng
@@ -56,6 +79,10 @@ def numgrad_function(row: Row) -> Any:
         cho_solve=lambda c, b: ng.linalg.cho_solve(c, b),
         diagonal=lambda a: ng.linalg.diagonal(a),
         eye=lambda n, like: ng.eye(n, dtype=like.dtype),
+        sigmoid=ng.nn.sigmoid,
+        pad=lambda x, before, after: ng.pad(x, (before, after)),
+        scan=ng.scan,
+        while_loop=ng.while_loop,
     )
 
     def function(*arguments: Any) -> Any:
@@ -83,6 +110,12 @@ def _jax(row: Row, arrays: tuple[Any, ...], threads: int) -> Version:
         cho_solve=lambda c, b: linalg.cho_solve((c, True), b),
         diagonal=jnp.diagonal,
         eye=lambda n, like: jnp.eye(n, dtype=like.dtype),
+        sigmoid=jax.nn.sigmoid,
+        pad=lambda x, before, after: jnp.pad(x, (before, after)),
+        scan=jax.lax.scan,
+        while_loop=lambda cond, body, variables: jax.lax.while_loop(
+            lambda v: cond(*v), lambda v: tuple(body(*v)), tuple(variables)
+        ),
     )
 
     def function(*arguments: Any) -> Any:
@@ -91,13 +124,17 @@ def _jax(row: Row, arrays: tuple[Any, ...], threads: int) -> Version:
     def product(x: Any, v: Any, *rest: Any) -> Any:
         return jax.jvp(lambda x: jax.grad(function)(x, *rest), (x,), (v,))[1]
 
-    compiled = jax.jit(
-        function
-        if row.mode == "value"
-        else product
-        if row.mode == "hvp"
-        else jax.value_and_grad(function, _argnums(row))
-    )
+    def pushed(*arguments: Any) -> Any:
+        def twice(*given: Any) -> Any:
+            y = function(*given)
+            return y, y
+
+        gradient, value = jax.jacfwd(twice, _argnums(row), has_aux=True)(*arguments)
+        return value, gradient
+
+    backwards = jax.value_and_grad(function, _argnums(row))
+    gradient = pushed if "jax" in row.forward else backwards
+    compiled = jax.jit({"value": function, "value_and_grad": gradient, "hvp": product}[row.mode])
     return Version(
         lambda *arguments: jax.block_until_ready(compiled(*arguments)), tuple([jnp.asarray(a) for a in arrays]), _flat
     )
@@ -112,9 +149,13 @@ def _torch(row: Row, arrays: tuple[Any, ...], threads: int) -> Version:
         np=torch,
         softplus=lambda x: torch.logaddexp(x, zero),
         cholesky=torch.linalg.cholesky,
-        cho_solve=lambda c, b: torch.cholesky_solve(b[:, None], c)[:, 0],
+        cho_solve=lambda c, b: torch.cholesky_solve(b.reshape(b.shape[0], -1), c).reshape(b.shape),
         diagonal=torch.diagonal,
         eye=lambda n, like: torch.eye(n, dtype=like.dtype),
+        sigmoid=torch.sigmoid,
+        pad=lambda x, before, after: torch.nn.functional.pad(x, (before, after)),
+        scan=_python_scan(torch.stack),
+        while_loop=_python_while,
     )
     arguments = tuple([torch.from_numpy(a.copy()) for a in arrays])
     if row.mode != "value":
@@ -153,6 +194,10 @@ def _autograd(row: Row, arrays: tuple[Any, ...], threads: int) -> Version:
         cho_solve=lambda c, b: anp.linalg.solve(c.T, anp.linalg.solve(c, b)),
         diagonal=anp.diag,
         eye=lambda n, like: anp.eye(n),
+        sigmoid=lambda x: 0.5 * (anp.tanh(0.5 * x) + 1.0),
+        pad=lambda x, before, after: anp.pad(x, (before, after), "constant"),
+        scan=_python_scan(anp.stack),
+        while_loop=_python_while,
     )
 
     def function(*arguments: Any) -> Any:
@@ -165,9 +210,69 @@ def _autograd(row: Row, arrays: tuple[Any, ...], threads: int) -> Version:
     return Version(call or autograd.value_and_grad(function, _argnums(row)), arrays, _flat)
 
 
+def _pytensor(row: Row, arrays: tuple[Any, ...], threads: int) -> Version:
+    import pytensor
+    import pytensor.tensor as pt
+    from pytensor.scan.utils import until
+
+    def scan(f: Callable[..., Any], init: Any, xs: Any, length: int | None = None) -> tuple[Any, Any]:
+        given, count, stacked = [] if xs is None else [xs], len(init), []
+
+        def step(*values: Any) -> list[Any]:
+            row_of, carry = values[: len(given)], values[len(given) :]
+            carry, y = f(tuple(carry), row_of[0] if row_of else None)
+            stacked.append(y is not None)
+            return [*carry, *([] if y is None else [y])]
+
+        # Whether there is a y must be said before the body was asked, so it is asked twice.
+        step(*[x[0] for x in given], *init)
+        found = pytensor.scan(
+            step,
+            sequences=given,
+            outputs_info=[*init, *([None] if stacked[0] else [])],
+            n_steps=length,
+            return_list=True,
+            return_updates=False,
+        )
+        return tuple(v[-1] for v in found[:count]), found[-1] if stacked[0] else None
+
+    def while_loop(cond: Callable[..., Any], body: Callable[..., Any], variables: tuple[Any, ...]) -> tuple[Any, ...]:
+        def step(*values: Any) -> Any:
+            new = body(*values)
+            return list(new), until(pt.invert(cond(*new)))
+
+        found = pytensor.scan(
+            step, outputs_info=list(variables), n_steps=10_000, return_list=True, return_updates=False
+        )
+        return tuple(v[-1] for v in found)
+
+    kit = SimpleNamespace(
+        np=pt,
+        softplus=pt.softplus,
+        cholesky=pt.linalg.cholesky,
+        cho_solve=lambda c, b: pt.linalg.cho_solve((c, True), b),
+        diagonal=pt.diagonal,
+        eye=lambda n, like: pt.eye(n, dtype=like.dtype),
+        sigmoid=pt.sigmoid,
+        pad=lambda x, before, after: pt.pad(x, (before, after)),
+        scan=scan,
+        while_loop=while_loop,
+    )
+    inputs = [pt.tensor(dtype=str(a.dtype), shape=a.shape) for a in arrays]
+    x, v, *rest = inputs if row.mode == "hvp" else [inputs[0], None]
+    y = row.function(kit, *([x, *rest] if row.mode == "hvp" else inputs))
+    if row.mode == "hvp":
+        outputs = [pytensor.grad(pt.sum(pytensor.grad(y, x) * v), x)]
+    else:
+        outputs = [y, *(pytensor.grad(y, [inputs[i] for i in row.argnums]) if row.mode == "value_and_grad" else [])]
+    call = pytensor.function(inputs, outputs, trust_input=True)
+    return Version(call, arrays, _flat)
+
+
 _MAKERS: dict[str, Callable[[Row, tuple[Any, ...], int], Version]] = {
     "numgrad": _numgrad,
     "jax": _jax,
     "torch": _torch,
     "autograd": _autograd,
+    "pytensor": _pytensor,
 }

@@ -17,8 +17,16 @@ __all__ = ["PROBES", "ROWS", "Probe", "Row", "load", "probe", "row", "worst_diff
 Arrays = tuple[np.ndarray[Any, Any], ...]
 Make = Callable[[], Callable[..., Any]]
 
-FILES = ("rows_calls", "rows_elementwise", "rows_math", "rows_models", "probes_start", "probes_graph")
-LIBRARIES = ("jax", "torch", "autograd")
+FILES = (
+    "rows_calls",
+    "rows_elementwise",
+    "rows_math",
+    "rows_models",
+    "rows_loops",
+    "probes_start",
+    "probes_graph",
+)
+LIBRARIES = ("jax", "torch", "autograd", "pytensor")
 
 
 @dataclass(frozen=True)
@@ -44,6 +52,10 @@ class Row:
         Versions written by hand, by name ("numba", "numpy"): factories of ``f(*arguments)`` with the same results.
     tolerance
         Greatest difference from numgrad's result that is allowed, relative to the result's largest element.
+    libraries
+        The peers that run it.
+    forward
+        The peers that cannot go back through the row's loop and get its gradient in forward mode.
     """
 
     name: str
@@ -55,7 +67,8 @@ class Row:
     hand: dict[str, Make]
     argnums: tuple[int, ...] = (0,)
     tolerance: float = 1e-9
-    libraries: tuple[str, ...] = LIBRARIES
+    libraries: tuple[str, ...] = ("jax", "torch", "autograd")
+    forward: tuple[str, ...] = ()
 
     @property
     def versions(self) -> tuple[str, ...]:
