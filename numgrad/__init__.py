@@ -51,9 +51,10 @@ from numgrad.ops.sorting import *
 from numgrad.ops.statistics import *
 from numgrad.ops.triangles import *
 from numgrad.ops.trigonometric import *
+from numgrad.tracing.branches import case, cond, switch_case
 from numgrad.tracing.compiled import Compiled, compile
 from numgrad.tracing.function import function
-from numgrad.tracing.loops import case, cond, fold, fori_loop, map, scan, switch_case, while_loop
+from numgrad.tracing.loops import fold, fori_loop, map, scan, while_loop
 from numgrad.tracing.run import run
 from numgrad.transforms import *
 

@@ -140,6 +140,40 @@ def scatter_set(index_dtype: np.dtype[Any], dtype: np.dtype[Any]) -> Callable[..
     return _scatter(dtype, index_dtype, add=False)
 
 
+def _update(dtype: np.dtype[Any], index_dtype: np.dtype[Any], add: bool) -> Callable[..., None]:
+    as_x, as_index, as_status = pointer_to(dtype), pointer_to(index_dtype), namespace()["as_i64"]
+    mem_copy, bytes_each = namespace()["mem_copy"], dtype.itemsize
+    resolve, combine = _resolver(index_dtype), _combiner(dtype, add)
+
+    def kernel(args, lo, hi):  # type: ignore[no-untyped-def]
+        index, updates, out = as_index(args[1]), as_x(args[2]), as_x(args[3])
+        n, inner, m = args[4], args[5], args[6]
+        if args[0] != args[3]:
+            mem_copy(args[3], args[0], n * inner * bytes_each)
+        for j in range(m):
+            position = resolve(index[j], n)
+            if position < 0:
+                as_status(args[7])[0] = 1
+                return
+            for i in range(inner):
+                combine(out, position * inner + i, updates, j * inner + i)
+
+    return kernel
+
+
+@library("set_rows", family="indexing")
+def set_rows(dtype: np.dtype[Any], index_dtype: np.dtype[Any]) -> Callable[..., None]:
+    """Write ``out[index[j], i] = updates[j, i]`` into a copy of x, or into x itself where out is x; sizes n, inner, m.
+    """
+    return _update(dtype, index_dtype, add=False)
+
+
+@library("add_rows", family="indexing")
+def add_rows(dtype: np.dtype[Any], index_dtype: np.dtype[Any]) -> Callable[..., None]:
+    """Add ``out[index[j], i] += updates[j, i]`` to a copy of x, or to x itself where out is x; sizes n, inner, m."""
+    return _update(dtype, index_dtype, add=True)
+
+
 @library("take_along_axis", family="indexing")
 def take_along_axis(x_dtype: np.dtype[Any], index_dtype: np.dtype[Any]) -> Callable[..., None]:
     """Gather ``out[o, j, i] = x[o, index[o, j, i], i]``; sizes outer, n, inner, m."""

@@ -253,6 +253,21 @@ def _scatter(op: Operation, inputs: list[Tensor], flags: list[bool], size: Dim) 
     return apply("permute_dims", found, axes=(0, *range(2, 2 + axis), 1, *range(2 + axis, len(found.shape))))
 
 
+def _update_rows(op: Operation, inputs: list[Tensor], flags: list[bool], size: Dim) -> Any:
+    x, indices, updates = inputs
+    rank, length = len(op.inputs[1].shape), op.inputs[0].spec.shape[0]
+    x, updates = (v if flag else spread(v, size) for v, flag in ((x, flags[0]), (updates, flags[2])))
+    if flags[1]:  # one array of the rows of all examples
+        inner, count = x.spec.shape[2:], size_product(indices.spec.shape)
+        flat = apply(op.type, apply("reshape", x, shape=(size * length, *inner)), _joined(indices, size, length),
+                     apply("reshape", updates, shape=(count, *inner)))
+        return apply("reshape", flat, shape=(size, length, *inner))
+    moved = [apply("permute_dims", v, axes=(*range(1, k), 0, *range(k, len(v.shape))))
+             for v, k in ((x, 2), (updates, 1 + rank))]
+    found = apply(op.type, moved[0], indices, moved[1])
+    return apply("permute_dims", found, axes=(1, 0, *range(2, len(found.shape))))
+
+
 def _searchsorted(op: Operation, inputs: list[Tensor], flags: list[bool], size: Dim) -> Any:
     return apply("searchsorted", *inputs, **op.attrs) if not flags[0] else _one_by_one(op, inputs, flags, size)
 
@@ -265,7 +280,7 @@ for _name in ("zeros_like ones_like linear_index add_n cholesky eigh lu lu_det l
     RULES[_name] = _same_rank
 RULES.update(permute_dims=_permute_dims, reshape=_reshape, broadcast_to=_broadcast_to, slice=_slice, unslice=_unslice,
              embed_diagonal=_embed_diagonal, matmul=_matmul, take=_take, scatter_add=_scatter, scatter_set=_scatter,
-             searchsorted=_searchsorted)
+             set_rows=_update_rows, add_rows=_update_rows, searchsorted=_searchsorted)
 
 
 # -- ops without a rule

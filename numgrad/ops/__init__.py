@@ -37,6 +37,7 @@ from numgrad.ops.spectral import *
 from numgrad.ops.statistics import *
 from numgrad.ops.triangles import *
 from numgrad.ops.trigonometric import *
+from numgrad.ops.updating import *
 
 install()
 install(Variable)

@@ -13,7 +13,7 @@ from numgrad.graph.records import Library
 from numgrad.ops.kinds import define
 from numgrad.types import Dim, Spec, canonical_shape, require_equal, size_product
 
-__all__: list[str] = []
+__all__ = ["OUT_OF_RANGE", "checked_indices", "require_indices", "storage", "winners"]
 
 _INT64 = np.dtype(np.int64)
 OUT_OF_RANGE = "an index is out of range for the axis"
@@ -32,12 +32,13 @@ def checked_indices(indices: np.ndarray[Any, Any], size: int, op: str, axis: int
     return np.where(indices < 0, indices + size, indices) if indices.dtype.kind == "i" else indices
 
 
-def _require_indices(spec: Spec, op: str) -> None:
+def require_indices(spec: Spec, op: str) -> None:
+    """DtypeError for indices that are no integers."""
     if spec.dtype.kind not in "iu":
         raise DtypeError(f"{op}: indices have dtype {spec.dtype}, wanted an integer one{at(user_line())}")
 
 
-def _storage(dtype: np.dtype[Any]) -> np.dtype[Any]:
+def storage(dtype: np.dtype[Any]) -> np.dtype[Any]:
     """What a kernel that only moves elements takes them for, so that dtypes of one width share it."""
     return np.dtype(f"u{dtype.itemsize}") if dtype.itemsize <= 8 else dtype
 
@@ -56,7 +57,7 @@ def _kernel(name: str, whole: int, moves: bool) -> Library:
         return outer, n, inner, along
 
     def dtypes(ins: Sequence[Spec], outs: Sequence[Spec], attrs: Mapping[str, Any]) -> Sequence[Any]:
-        return [_storage(s.dtype) if moves and s.dtype.kind != "i" else s.dtype for s in ins]
+        return [storage(s.dtype) if moves and s.dtype.kind != "i" else s.dtype for s in ins]
 
     def span(ins: Sequence[Spec], outs: Sequence[Spec], attrs: Mapping[str, Any]) -> Dim:
         outer, _, _, m = sizes(ins, outs, attrs)
@@ -84,7 +85,7 @@ def _blocks(shape: Sequence[int], axis: int) -> tuple[int, int, int]:
 def _take_infer(specs: Sequence[Spec], attrs: Mapping[str, Any]) -> tuple[Spec, ...]:
     x, indices = specs
     axis = attrs["axis"]
-    _require_indices(indices, "take")
+    require_indices(indices, "take")
     return (Spec(x.dtype, canonical_shape((*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :]))),)
 
 
@@ -138,7 +139,7 @@ def _scatter_infer(name: str) -> Any:
         def message() -> str:
             return f"{name}: updates {updates} do not fit indices {indices} at axis {axis}"
 
-        _require_indices(indices, name)
+        require_indices(indices, name)
         if updates.ndim < block:
             raise ShapeError(message() + at(user_line()))
         for have, want in zip(updates.shape[axis:block], indices.shape, strict=True):
@@ -192,8 +193,8 @@ define(
 )
 
 
-def _winners(indices: Tensor, size: Dim) -> Tensor:
-    """Whether no later index names the same place."""
+def winners(indices: Tensor, size: Dim) -> Tensor:
+    """For each index, whether no later index names the same place."""
     count = indices.size
     flat = apply("reshape", indices, shape=(count,))
     order = apply("iota", shape=(count,), axis=0, dtype=_INT64)
@@ -208,7 +209,7 @@ def _scatter_set_vjp(op: Operation, cts: Sequence[Tensor | None]) -> list[Tensor
     assert ct is not None
     read = apply("take", ct, indices, axis=axis)
     after = updates.ndim - axis - indices.ndim
-    wins = _winners(indices, op.attrs["size"])
+    wins = winners(indices, op.attrs["size"])
     wins = apply("reshape", wins, shape=(*indices.shape, *(1,) * after))
     return [None, apply("where", wins, read, apply("zeros_like", read))]
 
@@ -237,7 +238,7 @@ def _along_infer(specs: Sequence[Spec], attrs: Mapping[str, Any]) -> tuple[Spec,
     def message() -> str:
         return f"take_along_axis: indices {indices} do not fit {x} along axis {axis}"
 
-    _require_indices(indices, "take_along_axis")
+    require_indices(indices, "take_along_axis")
     if x.ndim != indices.ndim:
         raise ShapeError(message() + at(user_line()))
     shape = [
@@ -259,7 +260,7 @@ def _put_infer(specs: Sequence[Spec], attrs: Mapping[str, Any]) -> tuple[Spec, .
     def message() -> str:
         return f"put_along_axis_add: updates {updates} do not fit indices {indices}"
 
-    _require_indices(indices, "put_along_axis_add")
+    require_indices(indices, "put_along_axis_add")
     if updates.ndim != indices.ndim:
         raise ShapeError(message() + at(user_line()))
     shape = [require_equal(d, n, message) for d, n in zip(updates.shape, indices.shape, strict=True)]

@@ -1,9 +1,8 @@
-"""Loops and branches for traced programs: `cond`, `switch_case`, `while_loop`, `fori_loop`, `scan`, `map`, `fold`."""
+"""Loops for traced programs: `while_loop`, `fori_loop`, `scan`, `map`, `fold`."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,46 +10,13 @@ import numpy as np
 from numgrad.autodiff.control import closed
 from numgrad.errors import DtypeError, ShapeError, at, user_line
 from numgrad.graph.body import Body, trace_body
-from numgrad.graph.core import Tensor, apply, apply_all, as_tensor, current_graph
-from numgrad.graph.graph import Graph
+from numgrad.graph.core import Tensor, apply, apply_all, as_tensor
 from numgrad.nest import Structure, flatten, unflatten
-from numgrad.ops.kinds import as_node, cast_to
-from numgrad.types import Dim, Size, Spec, require_equal, same_shape, show_shape
+from numgrad.ops.kinds import as_node
+from numgrad.tracing.variables import graph_for, like_variables, same_nest
+from numgrad.types import Dim, Size, Spec, require_equal
 
-__all__ = ["case", "cond", "fold", "fori_loop", "map", "scan", "switch_case", "while_loop"]
-
-
-def _graph_for(tensors: Sequence[Tensor]) -> Graph | None:
-    current = current_graph()
-    return current or next((t.graph for t in tensors if t.graph is not None), None)
-
-
-def _changed(what: str, k: int, variable: Tensor, tensor: Tensor) -> str:
-    return (f"{what}: loop variable {k} has shape {show_shape(variable.shape)}, but the body returns "
-            f"{show_shape(tensor.shape)}; its shape must stay the same")
-
-
-def _like(values: Sequence[Any], like: Sequence[Tensor], what: str) -> list[Tensor]:
-    """A body's results as the loop variables' dtypes and shapes; errors name the variable that changed."""
-    result = []
-    for k, (value, variable) in enumerate(zip(values, like, strict=True)):
-        tensor = as_tensor(value)
-        if tensor.dtype != variable.dtype and not np.can_cast(tensor.dtype, variable.dtype, "same_kind"):
-            raise DtypeError(f"{what}: loop variable {k} is {variable.dtype}, but the body returns {tensor.dtype}; "
-                             f"start it with that dtype or cast the result{at(user_line())}")
-        message = partial(_changed, what, k, variable, tensor)
-        if tensor.ndim != variable.ndim:
-            raise ShapeError(message() + at(user_line()))
-        for own, new in zip(variable.spec.shape, tensor.spec.shape, strict=True):
-            require_equal(own, new, message)
-        result.append(cast_to(tensor, variable.dtype))
-    return result
-
-
-def _same_nest(structure: Structure, wanted: Structure, what: str) -> None:
-    if structure != wanted:
-        raise TypeError(f"{what}: the body's loop variables come back as another nest than they went in"
-                        f"{at(user_line())}")
+__all__ = ["fold", "fori_loop", "map", "scan", "while_loop"]
 
 
 def scan(f: Callable[[Any, Any], tuple[Any, Any]], init: Any, xs: Any, length: Dim | None = None,
@@ -109,11 +75,11 @@ def scan(f: Callable[[Any, Any], tuple[Any, Any]], init: Any, xs: Any, length: D
         if not isinstance(result, tuple) or len(result) != 2:
             raise TypeError(f"scan: the body must return (carry, y){at(user_line())}")
         new, new_nest = flatten(result[0])
-        _same_nest(new_nest, carry_nest, "scan")
+        same_nest(new_nest, carry_nest, "scan")
         ys, y_nest = flatten(result[1])
-        return _like(new, carry, "scan"), ys, y_nest
+        return like_variables(new, carry, "scan"), ys, y_nest
 
-    graph = _graph_for([*carry, *rows])
+    graph = graph_for([*carry, *rows])
     if graph is None:
         return _eager_scan(step, carry, carry_nest, rows, int(count), reverse)
     nests: list[Structure] = []
@@ -202,10 +168,10 @@ def while_loop(cond: Callable[..., Any], body: Callable[..., Any], loop_vars: An
         if sequence and not isinstance(result, (tuple, list)):
             result = (result,)
         new, new_nest = flatten(type(loop_vars)(result) if sequence else result)
-        _same_nest(new_nest, nest, "while_loop")
-        return _like(new, variables, "while_loop")
+        same_nest(new_nest, nest, "while_loop")
+        return like_variables(new, variables, "while_loop")
 
-    graph = _graph_for(variables)
+    graph = graph_for(variables)
     if graph is None:
         trips = 0
         while (maximum_iterations is None or trips < maximum_iterations) and bool(test(*variables)[0]):
@@ -306,132 +272,3 @@ def fold(f: Callable[[Any, Any], Any], init: Any, xs: Any, reverse: bool = False
     5.0
     """
     return scan(lambda carry, x: (f(carry, x), ()), init, xs, reverse=reverse)[0]
-
-
-def cond(predicate: Any, true_fn: Callable[[], Any], false_fn: Callable[[], Any]) -> Any:
-    """``true_fn()`` if the predicate holds, else ``false_fn()``; only one of them runs.
-
-    Parameters
-    ----------
-    predicate : scalar bool
-    true_fn, false_fn : callable
-        Take nothing (they read what they need); return the same nest with the same dtypes and shapes.
-
-    Returns
-    -------
-    nest of tensors
-
-    Raises
-    ------
-    TypeError, ShapeError
-        The branches differ in nest, dtypes or shapes; the predicate is no scalar bool.
-
-    Examples
-    --------
-    >>> import numgrad as ng
-    >>> f = ng.grad(lambda x: ng.cond(x > 0.0, lambda: ng.log(x), lambda: -x))
-    >>> float(f(2.0)), float(f(-3.0))
-    (0.5, -1.0)
-    """
-    if isinstance(predicate, (bool, np.bool_)):
-        return true_fn() if predicate else false_fn()
-    test = as_tensor(predicate)
-    if test.dtype != bool or test.shape:
-        raise DtypeError(f"cond: the predicate is {test.spec}, wanted a scalar bool{at(user_line())}")
-    return _switch(apply("cast", apply("logical_not", test), dtype=np.dtype(np.int64)), [true_fn, false_fn], "cond")
-
-
-def switch_case(index: Any, branches: Sequence[Callable[[], Any]], default: Callable[[], Any] | None = None) -> Any:
-    """The branch with a given number; only that one runs.
-
-    Parameters
-    ----------
-    index : scalar integer
-    branches : sequence of callables
-        Take nothing; return the same nest with the same dtypes and shapes.
-    default : callable, optional
-        For an index out of range; without it the last branch.
-
-    Returns
-    -------
-    nest of tensors
-
-    Raises
-    ------
-    TypeError, ShapeError
-        The branches differ, or the index is no scalar integer.
-
-    Examples
-    --------
-    >>> import numgrad as ng
-    >>> x = ng.asarray(3.0)
-    >>> float(ng.switch_case(1, [lambda: x, lambda: x * x]))
-    9.0
-    """
-    chosen = as_tensor(index)
-    if chosen.dtype.kind not in "iu" or chosen.shape:
-        raise DtypeError(f"switch_case: the index is {chosen.spec}, wanted a scalar integer{at(user_line())}")
-    if not branches:
-        raise TypeError(f"switch_case: there are no branches{at(user_line())}")
-    every = [*branches, *([default] if default is not None else [])]
-    return _switch(cast_to(chosen, np.int64), every, "switch_case")
-
-
-def case(pairs: Sequence[tuple[Any, Callable[[], Any]]], default: Callable[[], Any] | None = None) -> Any:
-    """The branch of the first predicate that holds.
-
-    Parameters
-    ----------
-    pairs : sequence of (scalar bool, callable)
-    default : callable, optional
-        When none holds; without it the last branch.
-
-    Returns
-    -------
-    nest of tensors
-
-    Raises
-    ------
-    TypeError, ShapeError
-        As `cond`.
-
-    Examples
-    --------
-    >>> import numgrad as ng
-    >>> x = ng.asarray(2.0)
-    >>> float(ng.case([(x > 3.0, lambda: x), (x > 1.0, lambda: -x)], default=lambda: 0.0 * x))
-    -2.0
-    """
-    if not pairs:
-        raise TypeError(f"case: there are no branches{at(user_line())}")
-    index = as_tensor(np.int64(len(pairs) - (default is None)))
-    for k, (predicate, _) in reversed(list(enumerate(pairs))):
-        index = apply("where", as_tensor(predicate), as_tensor(np.int64(k)), index)
-    every = [function for _, function in pairs] + ([default] if default is not None else [])
-    return _switch(index, every, "case")
-
-
-def _switch(index: Tensor, functions: Sequence[Callable[[], Any]], what: str) -> Any:
-    graph = _graph_for([index])
-    if graph is None:
-        k = int(index)
-        return functions[k if 0 <= k < len(functions) else len(functions) - 1]()
-    nests: list[Structure] = []
-
-    def run(function: Callable[[], Any]) -> list[Tensor]:
-        leaves, nest = flatten(function())
-        nests.append(nest)
-        return [as_tensor(leaf) for leaf in leaves]
-
-    with graph.as_default():
-        traced = [trace_body(graph, (), lambda function=function: run(function)) for function in functions]
-        for (_, _, outputs), nest in zip(traced, nests, strict=True):
-            _same_nest(nest, nests[0], what)
-            for k, (mine, first) in enumerate(zip(outputs, traced[0][2], strict=True)):
-                if mine.dtype != first.dtype or not same_shape(mine.spec.shape, first.spec.shape):
-                    raise ShapeError(f"{what}: result {k} is {first.spec} in the first branch, {mine.spec} in another; "
-                                     f"all branches must agree{at(user_line())}")
-        outer = list(dict.fromkeys(t for inner, _, _ in traced for t in inner.reached))
-        branches = tuple(Body(inner, [inner.capture(t) for t in outer], outputs) for inner, _, outputs in traced)
-        found = apply_all("switch", as_node(graph, index), *outer, branches=branches)
-    return unflatten(nests[0], found)
