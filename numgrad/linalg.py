@@ -1,7 +1,8 @@
 """Linear algebra under the names of the Array API, NumPy and SciPy: re-exports only."""
 
 from numgrad.ops.axes import matrix_transpose
-from numgrad.ops.linalg import cho_solve, cholesky, triangular_solve
+from numgrad.ops.cholesky import cholesky
+from numgrad.ops.linalg import cho_solve, triangular_solve
 from numgrad.ops.lu import SlogdetResult, det, inv, matrix_power, slogdet, solve
 from numgrad.ops.norms import matrix_norm, norm, vector_norm
 from numgrad.ops.pinv import cond, diagonal, pinv, trace

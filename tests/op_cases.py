@@ -353,6 +353,8 @@ def along(f: Callable[[float], float], step: float = STEP) -> tuple[float, float
 
 #: Ops that read one triangle of a matrix that is promised to be Hermitian: only Hermitian directions have a meaning.
 HERMITIAN = frozenset({"cholesky", "eigh"})
+#: Ops that are given a triangular factor whose diagonal is promised to be real.
+REAL_DIAGONAL = frozenset({"cholesky_pullback", "cholesky_pushforward"})
 #: Ops that are given the factors of an operand next to it: how their value depends on the operand itself.
 WITH_FACTORS: dict[str, Callable[..., Any]] = {
     "lu_solve": lambda a, lu, pivots, b, trans: np.linalg.solve(
@@ -370,6 +372,8 @@ def directions(name: str, case: Case) -> list[Any]:
     found = [random_like(a, name, case.label, "direction", i) for i, a in enumerate(case.arrays)]
     if name in HERMITIAN:
         return [d + np.conj(d).swapaxes(-1, -2) for d in found]
+    if name in REAL_DIAGONAL and found[0].dtype.kind == "c":
+        found[0] = found[0] - 1j * np.eye(found[0].shape[-1]) * found[0].imag
     if name in WITH_FACTORS:
         found[1] = np.zeros_like(found[1])
     return found

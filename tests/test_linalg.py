@@ -11,7 +11,7 @@ import pytest
 import scipy.linalg
 
 import numgrad as ng
-from numgrad.graph.core import placeholder
+from numgrad.graph.core import apply, placeholder
 from numgrad.graph.graph import Graph
 from numgrad.tracing.compiled import compile as compile_graph
 from tests.matrix_cases import adjoint, check_derivatives, matrix, positive, regular, weighted
@@ -196,6 +196,44 @@ def test_cholesky_derivatives(dtype: str, shape: tuple[int, ...]) -> None:
     check_derivatives(lambda x: weighted(la.cholesky(x, upper=True)), a, hermitian=(0,))
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", [(64, 64), (65, 65), (2, 130, 130)])
+def test_cholesky_derivatives_in_blocks(dtype: str, shape: tuple[int, ...]) -> None:
+    """Matrices of one block, of one and a bit, and of three, for which the kernels call routines."""
+    factor, g = np.linalg.cholesky(positive(*shape, dtype=dtype)), matrix(*shape, dtype=dtype, seed=1)
+    wide = np.result_type(dtype, np.float64)
+    inverse = np.linalg.inv(factor.astype(wide))
+
+    def halved(a: Any) -> Any:
+        return np.tril(a, -1) + np.eye(shape[-1]) * np.real(a) / 2
+
+    pulled = adjoint(inverse) @ halved(adjoint(factor) @ np.tril(g)) @ inverse
+    pushed = factor @ halved(inverse @ (g + adjoint(g)) @ adjoint(inverse) / 2)
+    spoilt = factor + np.triu(np.full(shape, np.nan), 1).astype(dtype)
+    for name, want in (("cholesky_pullback", (pulled + adjoint(pulled)) / 2), ("cholesky_pushforward", pushed)):
+        for given in (factor, spoilt):
+            (got,) = both_ways(lambda l, x, name=name: apply(name, l, x), given, g)[1]
+            agree(got, want.astype(dtype))
+
+
+@KINDS
+def test_cholesky_derivatives_of_a_matrix_of_two_blocks(dtype: str) -> None:
+    check_derivatives(lambda x: weighted(la.cholesky(x)), positive(70, 70, dtype=dtype), hermitian=(0,))
+
+
+def test_a_derivative_of_cholesky_is_one_pass() -> None:
+    """The gradient adds one step to the factorisation, and a Hessian-vector product no second factorisation."""
+    with Graph().as_default():
+        x, v = placeholder(np.float64, ("n", "n")), placeholder(np.float64, ("n", "n"))
+        y = ng.sum(ng.log(la.diagonal(la.cholesky(x))))
+        (g,) = ng.gradients(y, x)
+        (h,) = ng.gradients(ng.sum(g * v), x)
+        program = compile_graph([x, v], [y, g, h])
+    steps = [launch.title for launch in program.program.launches]
+    assert steps.count("cholesky") == steps.count("cholesky_pullback") - 1 == steps.count("cholesky_pushforward") == 1
+    assert not {"triangular_solve", "lu"} & set(steps)
+
+
 @KINDS
 @pytest.mark.parametrize("trans", [0, 1, 2])
 @pytest.mark.parametrize("lower", [False, True])
@@ -219,7 +257,6 @@ def test_solve_derivatives(dtype: str, shape_a: tuple[int, ...], shape_b: tuple[
 @KINDS
 @pytest.mark.parametrize("trans", [1, 2])
 def test_solve_with_transposes_derivatives(dtype: str, trans: int) -> None:
-    from numgrad.graph.core import apply
     from numgrad.ops.lu import lu_factors
 
     a, b = regular(4, 4, dtype=dtype), matrix(4, 3, dtype=dtype)

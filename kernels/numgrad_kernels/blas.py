@@ -26,6 +26,15 @@ def pointer_to(dtype: np.dtype[Any]) -> Any:
     return namespace()[f"as_{STORAGE[dtype.char]}"]
 
 
+def routines(*names: str) -> Callable[[tuple[str, ...]], tuple[str, ...]]:
+    """What a kernel requires: names such as "blas:?trsm" with the letter of its first dtype."""
+
+    def required(dtypes: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(name.replace("?", LETTERS[np.dtype(dtypes[0]).char]) for name in names)
+
+    return required
+
+
 @cache
 def fortran(table: str, routine: str, signature: str) -> Any:
     """Make a Fortran routine callable out of a kernel.

@@ -1,4 +1,4 @@
-"""Cholesky and LU factors, the solves that use them, and determinants: stacks of matrices, by LAPACK and BLAS.
+"""LU factors, triangular systems, the solves that use them, and determinants: stacks of matrices, by LAPACK and BLAS.
 
 Arrays are row-major and the routines column-major, so a routine sees the transpose of every matrix. Triangles then
 change sides, and a solve ``A X = B`` is one with the unknown on the left of the matrix: ``X^T A^T = B^T``. Nothing is
@@ -12,26 +12,17 @@ from typing import Any
 
 import numpy as np
 
-from numgrad_kernels import spectral
-from numgrad_kernels.blas import LETTERS, fortran, pointer_to
+from numgrad_kernels import cholesky, spectral
+from numgrad_kernels.blas import LETTERS, fortran, pointer_to, routines
 from numgrad_kernels.library import library
 from numgrad_kernels.prelude import namespace
 
-__all__ = ["spectral"]
+__all__ = ["cholesky", "spectral"]
 
 _RIGHT = ord("R")
 _LOWER, _UPPER = ord("L"), ord("U")
 _PLAIN, _TRANS, _ADJOINT = ord("N"), ord("T"), ord("C")
 _UNIT, _GIVEN = ord("U"), ord("N")
-
-
-def routines(*names: str) -> Callable[[tuple[str, ...]], tuple[str, ...]]:
-    """What a kernel requires: names such as "blas:?trsm" with the letter of its first dtype."""
-
-    def required(dtypes: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple(name.replace("?", LETTERS[np.dtype(dtypes[0]).char]) for name in names)
-
-    return required
 
 
 def _triangular_routines(dtype: np.dtype[Any]) -> tuple[Any, Any]:
@@ -68,33 +59,6 @@ def triangular_solve(a_dtype: np.dtype[Any], b_dtype: np.dtype[Any], x_dtype: np
                 else:
                     how = _PLAIN if trans == 0 else _TRANS if trans == 1 else _ADJOINT
                     trsm(_RIGHT, uplo, how, diagonal, r, n, one, at_a, n, at_x, r)
-
-    return kernel
-
-
-@library("cholesky", family="linalg", requires=routines("lapack:?potrf"))
-def cholesky(a_dtype: np.dtype[Any], out_dtype: np.dtype[Any]) -> Callable[..., None]:
-    """``args``: a, factor, then batch, n, then the status word.
-
-    The routine's upper triangle U with ``A^T = U^H U`` lies where the row-major lower one ``L = U^T`` with
-    ``A = L L^H`` belongs.
-    """
-    potrf = fortran("lapack", f"{LETTERS[out_dtype.char]}potrf", "cipio")
-    names = namespace()
-    mem_copy, as_word, as_x = names["mem_copy"], names["as_i64"], pointer_to(out_dtype)
-    item, zero = out_dtype.itemsize, out_dtype.type(0)
-
-    def kernel(args, lo, hi):  # type: ignore[no-untyped-def]
-        n = args[3]
-        for i in range(lo, hi):
-            at_out = args[1] + i * n * n * item
-            mem_copy(at_out, args[0] + i * n * n * item, n * n * item)
-            if n > 0 and potrf(_UPPER, n, at_out, n) != 0:
-                as_word(args[4])[0] = 1
-            out = as_x(at_out)
-            for row in range(n):
-                for column in range(row + 1, n):
-                    out[row * n + column] = zero
 
     return kernel
 

@@ -46,7 +46,8 @@ def namespace() -> dict[str, Any]:
     dict
         ``math``; casts ``f32 f64 i8 .. u64 c64 c128``; ``as_<dtype>(address)`` pointer makers; ``load_f16``,
         ``store_f16``, ``load_b1``, ``store_b1``; the ``vm_*`` functions and ``select``; ``sum_add``, ``prod_mul``,
-        ``nan_max``, ``nan_min``; ``mem_copy``, ``mem_zero``; ``address_of``.
+        ``nan_max``, ``nan_min``; ``mem_copy``, ``mem_zero``; ``address_of``; ``conj`` and ``real`` of floats and
+        complex numbers.
 
     Examples
     --------
@@ -70,6 +71,7 @@ def _names() -> dict[str, Any]:
     names.update(vmath.namespace())
     names.update(_reduction_intrinsics())
     names.update(_memory_intrinsics())
+    names.update(_complex_intrinsics())
     return names
 
 
@@ -262,3 +264,35 @@ def _memory_intrinsics() -> dict[str, Any]:
         return types.int64(pointer), codegen
 
     return {"mem_copy": mem_copy, "mem_zero": mem_zero, "address_of": address_of}
+
+
+def _complex_intrinsics() -> dict[str, Any]:
+    """Parts of numbers that may be real or complex, so that one kernel text serves both."""
+    from numba import types
+    from numba.extending import intrinsic
+
+    @intrinsic
+    def conj(typingctx: Any, value: Any) -> Any:
+        if not isinstance(value, (types.Float, types.Complex)):
+            return None
+
+        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            if isinstance(value, types.Float):
+                return args[0]
+            number = context.make_complex(builder, value, args[0])
+            number.imag = builder.fneg(number.imag)
+            return number._getvalue()
+
+        return value(value), codegen
+
+    @intrinsic
+    def real(typingctx: Any, value: Any) -> Any:
+        if not isinstance(value, (types.Float, types.Complex)):
+            return None
+
+        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            return args[0] if isinstance(value, types.Float) else context.make_complex(builder, value, args[0]).real
+
+        return (value if isinstance(value, types.Float) else value.underlying_float)(value), codegen
+
+    return {"conj": conj, "real": real}

@@ -7,6 +7,7 @@ from numgrad.ops.arithmetic import *
 from numgrad.ops.axes import *
 from numgrad.ops.casting import *
 from numgrad.ops.choice import *
+from numgrad.ops.cholesky import *
 from numgrad.ops.comparison import *
 from numgrad.ops.complex import *
 from numgrad.ops.conversion import *

@@ -1,4 +1,4 @@
-"""Cholesky factors and triangular systems, and the helpers that all ops on stacks of square matrices share."""
+"""Triangular systems, and the helpers that all ops on stacks of square matrices share."""
 
 from __future__ import annotations
 
@@ -15,10 +15,8 @@ from numgrad.ops.matmul import conjugate, permute, product, reshape_to, stretch,
 from numgrad.ops.triangles import eye, tril, triu
 from numgrad.types import Dim, Spec, broadcast_shapes, promote, require_equal, same_size, size_product
 
-__all__ = ["cho_solve", "cholesky", "triangular_solve"]
+__all__ = ["cho_solve", "triangular_solve"]
 
-NOT_POSITIVE = ("a matrix is not positive definite; check that it is symmetric, or add a small multiple of "
-                "the identity")
 BLOCK = 64  # columns that LAPACK treats together; workspaces have room for it
 ZERO_DIAGONAL = "a matrix is singular: its diagonal holds a zero"
 
@@ -146,81 +144,6 @@ def solve_broadcast(name: str, a: Tensor, factors: Sequence[Tensor], b: Tensor, 
         same = [stretch(t, (*lead, *t.shape[len(lead_a):])) for t in (a, *factors)]
         result = solve(*same, stretch(b, (*lead, *b.shape[-2:])))
     return apply("squeeze", result, axes=(result.ndim - 1,)) if vector else result
-
-
-# -- cholesky
-def _infer_cholesky(specs: Sequence[Spec], attrs: Mapping[str, Any]) -> tuple[Spec, ...]:
-    require_square("cholesky", specs[0])
-    return (specs[0],)
-
-
-def _evaluate_cholesky(a: Any) -> Any:
-    try:
-        return np.linalg.cholesky(a)
-    except np.linalg.LinAlgError:
-        raise np.linalg.LinAlgError(NOT_POSITIVE) from None
-
-
-def _vjp_cholesky(op: Operation, cts: Sequence[Tensor | None]) -> list[Tensor | None]:
-    (g,), (factor,) = cts, op.outputs
-    if g is None:
-        return [None]
-    inner = tril(product(conjugate(factor), g, True, False))
-    halves = as_tensor(np.asarray(0.5, g.dtype))
-    weights = apply("subtract", as_tensor(np.ones((), g.dtype)),
-                    apply("multiply", eye(g.shape[-1], dtype=g.dtype), halves))
-    inner = apply("multiply", inner, weights)
-    left = _triangular(factor, inner, trans=2)
-    return [hermitian_part(adjoint(_triangular(factor, adjoint(left), trans=2)))]
-
-
-define("cholesky", "general", _infer_cholesky, _evaluate_cholesky, vjp=_vjp_cholesky, dtypes="fc",
-       library=Library("cholesky", sizes=lambda ins, outs, attrs: (batch_of(ins[0]), ins[0].shape[-1]),
-                       span=lambda ins, outs, attrs: batch_of(ins[0]), status=True, parallel=True, error=NOT_POSITIVE,
-                       flops=lambda ins, outs, attrs: size_product((*ins[0].shape, ins[0].shape[-1])) // 3),
-       samples=lambda rng: [([a], {}) for a in square_samples(rng, positive=True)], public="linalg.cholesky",
-       doc="Lower triangular factor of Hermitian positive definite matrices.")
-
-
-def cholesky(a: Any, /, *, upper: bool = False) -> Tensor:
-    """Triangular factor of Hermitian positive definite matrices.
-
-    Parameters
-    ----------
-    a : array_like
-        Shape ``(..., n, n)``. float32, float64, complex64, complex128; integers become float64. Only the lower
-        triangle is read (the upper one with `upper`).
-    upper : bool
-        Whether to return the upper triangular factor U with ``U^H U = a`` in place of the lower one.
-
-    Returns
-    -------
-    Tensor
-        L with ``L L^H = a``; zeros above the diagonal.
-
-    Raises
-    ------
-    numpy.linalg.LinAlgError
-        When a matrix is not positive definite.
-    ShapeError, DtypeError
-        For matrices that are not square; for float16.
-
-    Notes
-    -----
-    With cotangent G of L the cotangent of `a` is the Hermitian part of ``L^-H P L^-1``, where P is the lower triangle
-    of ``L^H G`` with its diagonal halved: two triangular solves, no inverse (I. Murray, "Differentiation of the
-    Cholesky decomposition", 2016). It is the derivative along Hermitian changes of `a`, shared evenly by both
-    triangles.
-
-    Examples
-    --------
-    >>> import numgrad as ng
-    >>> ng.linalg.cholesky([[4.0, 2.0], [2.0, 2.0]]).numpy()
-    array([[2., 0.],
-           [1., 1.]])
-    """
-    (x,) = matrices("cholesky", a)
-    return adjoint(apply("cholesky", adjoint(x))) if upper else apply("cholesky", x)
 
 
 # -- triangular_solve
