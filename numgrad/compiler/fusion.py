@@ -27,8 +27,10 @@ from numgrad.types import Shape, Spec, same_size, size_product
 
 __all__ = ["Group", "Fuser"]
 
-MAX_OPS = 64
-MAX_LOADS = 14
+MAX_OPS = 64  # a group with more takes in only what reads its members ...
+MAX_OPS_JOINED = 160  # ... up to this many
+MAX_LOADS = 64
+MAX_STREAMS = 14  # arrays read side by side; beyond some 16, the processor's prefetchers lose track of them
 RECOMPUTE_COST = 6  # of values that read one whole stored array; each op costs what _COST says, others are dear
 RECOMPUTE_COST_FREE = 40  # of values that read only arrays that are broadcast
 SCALARS_FUSED = 150  # programs with more 0-d operations run them one by one, so that kernels are shared
@@ -42,7 +44,7 @@ _COST = dict.fromkeys(
 class Group:
     """Nodes that run together: a fused nest over `space`, or one library or region node (`single`)."""
 
-    __slots__ = ("loads", "members", "ops", "pattern", "position", "reductions", "single", "space")
+    __slots__ = ("loads", "members", "ops", "pattern", "position", "reductions", "single", "space", "streams")
 
     def __init__(self, position: int, space: Shape, single: Node | None = None) -> None:
         self.position, self.space, self.single = position, space, single
@@ -50,7 +52,7 @@ class Group:
         self.reductions: list[Node] = []
         self.pattern: str | None = None
         self.loads: set[Any] = set()
-        self.ops = 0
+        self.ops = self.streams = 0
 
 
 class Fuser:
@@ -64,6 +66,7 @@ class Fuser:
         self._open: dict[Any, Group] = {}
         self._copies: dict[Value, Value] = {}
         self._recipes: dict[Value, list[Value] | None] = {}
+        self._recipe_loads: dict[Value, list[Access]] = {}  # of values with a recipe: what it reads
         scalars = sum(1 for n in lowered.nodes if n.record.kind == "elementwise" and not n.outputs[0].shape)
         self.fuse_scalars = scalars <= SCALARS_FUSED
         for node in list(lowered.nodes):
@@ -77,6 +80,8 @@ class Fuser:
             self._own(node)
         elif record.view is not None:
             self._place_view(node)
+        elif record.name == "add_n":
+            self._place_sum(node)
         elif record.kind == "elementwise":
             self._place_elementwise(node)
         elif record.name in REDUCTIONS:
@@ -105,6 +110,29 @@ class Fuser:
         group.members[output] = None
         self.home[output] = group
         self._own(node)
+
+    def _place_sum(self, node: Node) -> None:
+        """Many stored terms in one pass; then, in the order of their groups, those that are summed where they arise."""
+        output = node.outputs[0]
+        computed: list[Value] = []
+        stored: list[Value] = []
+        for term in node.inputs:
+            access = self.accesses[term]
+            home = self.home.get(access.root)
+            (computed if home is not None and access.root in home.members else stored).append(term)
+        whole = [v for v in stored if is_whole(self.accesses[v], v.shape)]
+        if len(whole) > MAX_STREAMS and output.dtype.kind in "fciu" and output.dtype != np.float16:
+            several = self.lowered._append(node.record, tuple(whole), {}, (output.spec,), node.where)
+            self._place_single(several)
+            once = set(whole)
+            stored = [several.outputs[0], *(v for v in stored if v not in once)]
+        computed.sort(key=lambda v: self.home[self.accesses[v].root].position)
+        total, *rest = [*stored, *computed]
+        for term in rest:
+            added = self.lowered._append(OPS["add"], (total, term), {}, (output.spec,), node.where)
+            self._place_elementwise(added)
+            total = added.outputs[0]
+        self.accesses[output] = self.accesses[total]
 
     def _place_reduction(self, node: Node) -> None:
         source = node.inputs[0]
@@ -206,17 +234,34 @@ class Fuser:
             return False
         if pattern is not None and group.pattern is not None and group.pattern != pattern:
             return False
-        if group.ops + ops > MAX_OPS or len(group.loads) + len(reads) > MAX_LOADS and not all(
-                a.root in group.members or a.key() in group.loads for a in reads):
+        joins = any(a.root in group.members for a in reads)
+        if group.ops + ops > (MAX_OPS_JOINED if joins else MAX_OPS):
+            return False
+        loads = self._loads(group, reads)
+        if loads and (len(group.loads) + len(loads) > MAX_LOADS
+                      or group.streams + sum(map(_is_stream, loads.values())) > MAX_STREAMS):
             return False
         return all(self._ready(a) < group.position or (a.root in group.members and is_identity(a, group.space))
                    for a in reads)
 
     def _enter(self, group: Group, reads: Sequence[Access], ops: int) -> None:
         group.ops += ops
+        loads = self._loads(group, reads)
+        group.loads.update(loads)
+        group.streams += sum(map(_is_stream, loads.values()))
+
+    def _loads(self, group: Group, reads: Sequence[Access]) -> dict[Any, Access]:
+        """What the group would have to load for these reads and does not load yet; cheap values are recomputed."""
+        found: dict[Any, Access] = {}
         for access in reads:
-            if access.root not in group.members:
-                group.loads.add(access.key())
+            if access.root in group.members:
+                continue
+            recipe = self.recipe(access.root) if group.space and is_identity(access, group.space) else None
+            for part in (access,) if recipe is None else self._recipe_loads[access.root]:
+                key = part.key()
+                if key not in group.loads and part.root not in group.members:
+                    found[key] = part
+        return found
 
     # -- copies and outputs
     def _copy(self, value: Value) -> Value:
@@ -264,7 +309,7 @@ class Fuser:
         if home is None or value not in home.members:
             return None
         result: list[Value] = []
-        pending, seen, full_loads = [value], {value}, set()
+        pending, seen, full_loads, loads = [value], {value}, set(), []
         size = size_product(value.shape)
         cost = 0
         while pending:
@@ -283,10 +328,21 @@ class Fuser:
                     if root not in seen:
                         seen.add(root)
                         pending.append(root)
-                elif same_size(size_product(root.shape), size) and not same_size(size, 1):
+                    continue
+                if is_small_constant(root) is None:
+                    loads.append(access)
+                if same_size(size_product(root.shape), size) and not same_size(size, 1):
                     full_loads.add(access.key())
         allowed = (RECOMPUTE_COST_FREE, RECOMPUTE_COST)[len(full_loads)] if len(full_loads) <= 1 else 0
-        return sorted(result, key=lambda v: v.node.number) if cost <= allowed else None
+        if cost > allowed:
+            return None
+        self._recipe_loads[value] = loads
+        return sorted(result, key=lambda v: v.node.number)
+
+
+def _is_stream(access: Access) -> bool:
+    """Whether it moves on through memory with the innermost loop, as scalars and broadcast columns do not."""
+    return bool(access.strides) and not (isinstance(access.strides[-1], int) and access.strides[-1] == 0)
 
 
 def is_small_constant(value: Value) -> float | None:

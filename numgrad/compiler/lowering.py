@@ -14,6 +14,7 @@ from numgrad import config
 from numgrad.compiler.access import Access
 from numgrad.compiler.nest import Nest, Reduction
 from numgrad.compiler.printer_numba import COLUMN_BLOCK, Argument, Printed, print_cpu, print_cuda
+from numgrad.compiler.printer_sum import SUM_BLOCK, print_sum
 from numgrad.compiler.rewrite import Node, Value
 from numgrad.compiler.schedule import LibraryStep
 from numgrad.errors import KernelError, SourceLine, at
@@ -75,6 +76,8 @@ def lower_step(step: Nest | LibraryStep, code_of: Callable[[Any], Any]) -> list[
     """The kernel launches of one step; KernelError when a kernel is missing. `code_of` compiles a loop's body."""
     if isinstance(step, Nest):
         return _nest(step)
+    if step.node.record.name == "add_n":
+        return [_sum(step.node)]
     return [_control(step.node, code_of) if step.node.record.facts.get("bodies") else _library(step.node)]
 
 
@@ -107,6 +110,16 @@ def _control(node: Node, code_of: Callable[[Any], Any]) -> Launch:
         flops,
         codes,
     )
+
+
+def _sum(node: Node) -> Launch:
+    """A sum of many stored arrays."""
+    printed, elements = print_sum(node), size_product(node.outputs[0].shape)
+    built = kernels("build").build_source(printed.source)
+    flops = elements * len(node.inputs)
+    return Launch(built.address, built.symbol, "add_n", printed.source, list(printed.arguments),
+                  (elements + (SUM_BLOCK - 1)) // SUM_BLOCK, flops * 3, True, list(node.inputs), list(node.outputs),
+                  node.where, None, None, flops)
 
 
 def _nest(nest: Nest) -> list[Launch]:

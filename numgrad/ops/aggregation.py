@@ -23,7 +23,7 @@ def _add_n_jvp(op: Operation, tangents: Any) -> list[Tensor | None]:
 
 
 define("add_n", "elementwise", infer_same("add_n"), lambda *arrays: functools.reduce(np.add, arrays), vjp=_add_n_vjp,
-       jvp=_add_n_jvp, decompose=lambda *terms: functools.reduce(lambda a, b: apply("add", a, b), terms),
+       jvp=_add_n_jvp,
        samples=lambda rng: [([rng.normal(size=(2, 3)) for _ in range(k)], {}) for k in (1, 2, 5)],
        doc="The sum of any number of tensors of one shape.", public="add_n")
 
