@@ -93,7 +93,22 @@ def numgrad_function(row: Row) -> Any:
     return ng.hvp(function) if row.mode == "hvp" else ng.value_and_grad(function, _argnums(row))
 
 
+def _numgrad_eagerly(row: Row, arrays: tuple[Any, ...]) -> Version:
+    import numgrad as ng
+
+    def value_and_grad(*arguments: Any) -> Any:
+        chosen = [arguments[i] for i in row.argnums]
+        with ng.GradientTape() as tape:
+            tape.watch(chosen)
+            y = row.function(SimpleNamespace(np=ng), *arguments)
+        return y, tape.gradient(y, chosen)
+
+    return Version(value_and_grad, tuple([ng.asarray(a) for a in arrays]), _flat)
+
+
 def _numgrad(row: Row, arrays: tuple[Any, ...], threads: int) -> Version:
+    if row.eager:
+        return _numgrad_eagerly(row, arrays)
     return Version(numgrad_function(row), arrays, _flat)
 
 
@@ -134,9 +149,10 @@ def _jax(row: Row, arrays: tuple[Any, ...], threads: int) -> Version:
 
     backwards = jax.value_and_grad(function, _argnums(row))
     gradient = pushed if "jax" in row.forward else backwards
-    compiled = jax.jit({"value": function, "value_and_grad": gradient, "hvp": product}[row.mode])
+    wanted = {"value": function, "value_and_grad": gradient, "hvp": product}[row.mode]
+    run = wanted if row.eager else jax.jit(wanted)
     return Version(
-        lambda *arguments: jax.block_until_ready(compiled(*arguments)), tuple([jnp.asarray(a) for a in arrays]), _flat
+        lambda *arguments: jax.block_until_ready(run(*arguments)), tuple([jnp.asarray(a) for a in arrays]), _flat
     )
 
 

@@ -22,6 +22,7 @@ FILES = (
     "rows_elementwise",
     "rows_math",
     "rows_models",
+    "rows_tape",
     "rows_loops",
     "probes_start",
     "probes_graph",
@@ -48,6 +49,8 @@ class Row:
         "value", "value_and_grad" or "hvp" (then the arguments are x, v, and the function's others).
     argnums
         With respect to which arguments is differentiated.
+    eager
+        Whether every version runs its operations one by one, at each call; then nothing is compiled.
     hand
         Versions written by hand, by name ("numba", "numpy"): factories of ``f(*arguments)`` with the same results.
     tolerance
@@ -67,6 +70,7 @@ class Row:
     hand: dict[str, Make]
     argnums: tuple[int, ...] = (0,)
     tolerance: float = 1e-9
+    eager: bool = False
     libraries: tuple[str, ...] = ("jax", "torch", "autograd")
     forward: tuple[str, ...] = ()
 

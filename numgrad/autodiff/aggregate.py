@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from numgrad.autodiff.slices import IndexedSlices, concatenate
 from numgrad.errors import at, user_line
-from numgrad.graph.core import Tensor, apply
+from numgrad.graph.core import Tensor, apply, state
 from numgrad.graph.scopes import device
+from numgrad.silence import silence, unsilence
 
 __all__ = ["AggregationMethod", "Facts", "Terms", "check_method", "choose"]
 
@@ -136,13 +139,15 @@ class Terms:
 
     Row-sparse terms alone are concatenated; with a dense one among them they are made dense and everything is one sum.
     With `colocate` a sum takes the device label of the operation that made the tensor (n-ary sums their first term's).
+    `kept` are the tensors whose sums are asked for at the end.
     """
 
-    def __init__(self, pending: dict[Tensor, int], method: int, colocate: bool) -> None:
-        self._pending, self._method, self._colocate = pending, method, colocate
+    def __init__(self, pending: dict[Tensor, int], method: int, colocate: bool, kept: Collection[Tensor]) -> None:
+        self._pending, self._method, self._colocate, self._kept = pending, method, colocate, kept
         self._dense: dict[Tensor, Tensor | _AllTerms | _Running] = {}
         self._rows: dict[Tensor, list[IndexedSlices]] = {}
         self._closed: dict[Tensor, Tensor | IndexedSlices] = {}
+        self._own: set[Tensor] = set()  # eager sums that were made here
 
     def add(self, tensor: Tensor, term: Tensor | IndexedSlices) -> None:
         """One more term for `tensor`."""
@@ -153,13 +158,34 @@ class Terms:
         if before is None:
             self._dense[tensor] = term  # most tensors have one
             return
-        if tensor.op is None and self._pending.get(tensor) == 2:  # no strategy differs for two eager terms
-            self._dense[tensor] = apply("add", before, term)  # type: ignore[arg-type]
-            return
+        if tensor.op is None and before.__class__ is Tensor:
+            terms = self._pending.get(tensor, 0)
+            if terms <= ADD_N_TERMS and before._value is not None and term._value is not None and not state.recorders:
+                self._dense[tensor] = self._sum_eagerly(before, term)  # type: ignore[arg-type]
+                return
+            if terms == 2:
+                self._dense[tensor] = apply("add", before, term)  # type: ignore[arg-type]
+                return
         with self._placed(tensor):
             if isinstance(before, Tensor):
                 before = self._dense[tensor] = self._begun(tensor, before)
             before.add(term)
+
+    def _sum_eagerly(self, before: Tensor, term: Tensor) -> Tensor:
+        """The sum so far of few eager terms; the strategies do not differ for them. It is written over when nobody else
+        has it."""
+        a, b = before._value, term._value
+        assert a is not None and b is not None
+        silent = silence()
+        try:
+            if before in self._own:
+                np.add(a, b, out=a)
+                return before
+            total = Tensor(before.dtype, before.shape, None, 0, np.asarray(np.add(a, b)))
+        finally:
+            unsilence(silent)
+        self._own.add(total)
+        return total
 
     def _begun(self, tensor: Tensor, first: Tensor) -> _AllTerms | _Running:
         sizes = tensor.spec.shape
@@ -171,6 +197,22 @@ class Terms:
 
     def _placed(self, tensor: Tensor) -> AbstractContextManager[None]:
         return device(tensor.device) if self._colocate else _ANYWHERE
+
+    def last(self, tensor: Tensor) -> Tensor | IndexedSlices | None:
+        """`total`, and forget the terms of a tensor that is not kept, so that eager ones free their memory."""
+        if tensor in self._kept:
+            return self.total(tensor)
+        dense = self._dense.get(tensor)
+        if not self._rows and (dense is None or dense.__class__ is Tensor):
+            total: Any = dense
+        else:
+            total = self.total(tensor)
+            self._rows.pop(tensor, None)
+            self._closed.pop(tensor, None)
+        self._dense.pop(tensor, None)
+        if self._own:
+            self._own.discard(total)
+        return total  # type: ignore[no-any-return]
 
     def total(self, tensor: Tensor) -> Tensor | IndexedSlices | None:
         """The sum of a tensor's terms, made once; None when there are none."""

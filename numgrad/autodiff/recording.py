@@ -100,9 +100,16 @@ class Recording:
         return Sweep(self, ys, xs)
 
     def gradients(self, ys: Sequence[Tensor], xs: Sequence[Tensor], cotangents: Sequence[Tensor | None], *,
-                  rows: bool = True) -> list[Tensor | IndexedSlices | None]:
-        """The sum over ys of the derivatives with respect to each x; `rows` keeps gradients of gathers row-sparse."""
-        return Sweep(self, ys, xs).gradients(cotangents, rows=rows)
+                  rows: bool = True, release: bool = False) -> list[Tensor | IndexedSlices | None]:
+        """The sum over ys of the derivatives with respect to each x; `rows` keeps gradients of gathers row-sparse.
+
+        With `release` the recording is used up, and frees its memory on the way.
+        """
+        sweep = Sweep(self, ys, xs)
+        if release:
+            self.operations.clear()
+            self.tracked.clear()
+        return sweep.gradients(cotangents, rows=rows, release=release)
 
 
 class Sweep:
@@ -124,12 +131,21 @@ class Sweep:
         self.path, self.reached = along(recording.operations, ys, self.followed, lambda t: t.dtype.kind in "fc",
                                         constant=self.constant)
 
-    def gradients(self, cotangents: Sequence[Tensor | None], *, rows: bool) -> list[Tensor | IndexedSlices | None]:
-        """The sum over ys of the derivatives with respect to each x; `rows` keeps gradients of gathers row-sparse."""
-        gradients = walk_back(self.path, self.reached, self.ys, self.followed, cotangents, AggregationMethod.AUTO,
-                              _around, rows=rows, constant=self.constant)
+    def gradients(self, cotangents: Sequence[Tensor | None], *, rows: bool,
+                  release: bool = False) -> list[Tensor | IndexedSlices | None]:
+        """The sum over ys of the derivatives with respect to each x; `rows` keeps gradients of gathers row-sparse.
+
+        With `release` the way can be gone no more.
+        """
+        gradients = walk_back(self.path, self._taken() if release else self.reached, self.ys, self.followed, cotangents,
+                              AggregationMethod.AUTO, _around, rows=rows, constant=self.constant, release=release)
         found = dict(zip(self.followed, gradients, strict=True))
         return [found[x] if x in found else _own(x, self.ys, cotangents) for x in self.xs]
+
+    def _taken(self) -> set[Tensor]:
+        """What was reached, kept alive by nobody else."""
+        reached, self.reached = self.reached, set()
+        return reached
 
 
 def _around(operation: Any) -> AbstractContextManager[Any]:

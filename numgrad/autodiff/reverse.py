@@ -15,10 +15,11 @@ from numgrad.autodiff.arguments import (
     sequence,
     unconnected_of,
 )
+from numgrad.autodiff.pullbacks import replayed
 from numgrad.autodiff.registry import rule_of
 from numgrad.autodiff.rules import pull, refuse
 from numgrad.autodiff.slices import IndexedSlices, dense, row_gradient
-from numgrad.graph.core import Operation, Tensor, apply
+from numgrad.graph.core import Operation, Tensor, apply, state
 from numgrad.graph.scopes import backward_of, control_dependencies, scope_in
 from numgrad.graph.walk import between
 from numgrad.types import is_trainable
@@ -125,46 +126,64 @@ def _sweep(ys: Sequence[Tensor], xs: Sequence[Tensor], cotangents: Sequence[Tens
                      colocate=colocate, rows=rows)
 
 
-def walk_back(path: Sequence[Any], reached: set[Tensor], ys: Sequence[Tensor], xs: Sequence[Tensor],
+def walk_back(path: list[Any], reached: set[Tensor], ys: Sequence[Tensor], xs: Sequence[Tensor],
               cotangents: Sequence[Tensor | IndexedSlices | None], method: int,
               around: Callable[[Any], AbstractContextManager[Any]], *, gate: bool = False, colocate: bool = False,
               rows: bool = True, seen: Callable[[Any, Sequence[Any], Sequence[Any]], None] | None = None,
-              constant: Mapping[Any, Collection[Tensor]] | None = None) -> list[Tensor | IndexedSlices | None]:
+              constant: Mapping[Any, Collection[Tensor]] | None = None,
+              release: bool = False) -> list[Tensor | IndexedSlices | None]:
     """Visit every operation of `path`, which is in order, once, backwards, each within ``around(operation)``.
 
     `reached` are the tensors on the way from xs; `rows` keeps gradients of gathers row-sparse; ``seen(operation,
     cotangents of its outputs, cotangents of its inputs)`` is told about each step; `constant` names inputs of
-    operations that take no cotangent.
+    operations that take no cotangent. With `release` what was visited is taken out of `path`, so that eager tensors
+    free their memory on the way.
     """
     wanted = set(xs)
-    flowing = {t for t in reached | wanted if is_trainable(t.dtype)}
-    terms = Terms(_pending(path, ys, flowing), method, colocate)
+    pending = _pending(path, ys, reached | wanted)
+    del reached
+    terms = Terms(pending, method, colocate, kept=wanted)
     masked: set[Tensor] = set()
     for y, cotangent in zip(ys, cotangents, strict=True):
-        if cotangent is not None and (y in flowing or y in wanted):  # an integer y that is an x is its own gradient
+        if cotangent is not None and (y in pending or y in wanted):  # an integer y that is an x is its own gradient
             terms.add(y, cotangent)
-    for op in reversed(path):
-        given = [terms.total(t) if t.dtype.kind in "fc" else None for t in op.outputs]
+    alone = not (gate or state.recorders or state.graphs or state.checks)
+    rest = path if release else list(path)
+    while rest:
+        op = rest.pop()
+        outputs, inputs = op.outputs, op.inputs
+        if release:
+            for tensor in outputs:
+                pending.pop(tensor, None)
+        given: list[Tensor | IndexedSlices | None]
+        if len(outputs) == 1:
+            given = [terms.last(outputs[0])]
+        else:
+            given = [terms.last(t) if t.dtype.kind in "fc" else None for t in outputs]
         for cotangent in given:
             if cotangent is not None:
                 break
         else:
             continue
-        is_masked = bool(masked) and any(t in masked for t in op.outputs)
-        with around(op):
-            needed = [t in flowing for t in op.inputs]
-            if constant:
-                needed = [n and t not in constant.get(op, ()) for n, t in zip(needed, op.inputs, strict=True)]
-            pulled = _pulled(op, given, needed, is_masked, rows)
-            if gate:
-                pulled = _gated(pulled)
+        is_masked = bool(masked) and any(t in masked for t in outputs)
+        needed = [t in pending for t in inputs]
+        if constant:
+            needed = [n and t not in constant.get(op, ()) for n, t in zip(needed, inputs, strict=True)]
+        pulled = replayed(op, given, needed, is_masked, rows) if alone and op.graph is None else None
+        if pulled is None:
+            with around(op):
+                pulled = _pulled(op, given, needed, is_masked, rows)
+                if gate:
+                    pulled = _gated(pulled)
         if seen is not None:
             seen(op, given, pulled)
-        for tensor, term in zip(op.inputs, pulled, strict=True):
+        for tensor, term in zip(inputs, pulled, strict=True):
             if term is not None:
                 terms.add(tensor, term)
                 if is_masked or op.record.masks:
                     masked.add(tensor)
+        if masked:
+            masked.difference_update(outputs)
     return [terms.total(x) for x in xs]
 
 
@@ -212,13 +231,14 @@ def _gated(terms: Sequence[Tensor | IndexedSlices | None]) -> list[Tensor | Inde
         return [waiting(t) for t in terms]
 
 
-def _pending(path: Sequence[Any], ys: Sequence[Tensor], flowing: set[Tensor]) -> dict[Tensor, int]:
-    """How many terms each tensor's sum can get."""
-    counts: dict[Tensor, int] = {}
+def _pending(path: Sequence[Any], ys: Sequence[Tensor], reached: set[Tensor]) -> dict[Tensor, int]:
+    """How many terms the sum of each tensor on the way can get."""
+    counts = {t: 0 for t in reached if is_trainable(t.dtype)}
     for y in ys:
-        counts[y] = counts.get(y, 0) + 1
+        if y in counts:
+            counts[y] += 1
     for op in path:
         for tensor in op.inputs:
-            if tensor in flowing:
-                counts[tensor] = counts.get(tensor, 0) + 1
+            if tensor in counts:
+                counts[tensor] += 1
     return counts

@@ -106,7 +106,7 @@ class GradientTape(RecordingTape):
         with self._used("gradient", targets) as (recording, graph):
             ys, xs = tensors_in(targets, graph), tensors_in(leaves, graph)
             cotangents = cotangents_for_targets(output_gradients, ys, target_nest)
-            found = recording.gradients(ys, xs, cotangents)
+            found = recording.gradients(ys, xs, cotangents, release=not self._persistent)
             return unflatten(nest, [or_zeros(g, x, unconnected) for g, x in zip(found, xs, strict=True)])
 
     def jacobian(self, target: Any, sources: Any,

@@ -15,16 +15,16 @@ from numgrad.types import Size, Spec
 if TYPE_CHECKING:
     from numgrad.graph.core import Tensor
 
-__all__ = ["evaluated", "has_size", "inferred"]
+__all__ = ["evaluated", "has_size", "inferred", "is_plain"]
 
 _specs: dict[Any, Sequence[Spec]] = {}  # what `infer` answered, by op, inputs and attributes
 _SPECS = 1 << 13
 _PLAIN = frozenset({int, str, bool, type(None)})
 
 
-def _is_plain(value: Any) -> bool:
+def is_plain(value: Any) -> bool:
     """Whether equal values of this kind mean the same, are cheap to compare, and hold nothing alive."""
-    return type(value) in _PLAIN or isinstance(value, np.dtype) or (type(value) is tuple and all(map(_is_plain, value)))
+    return type(value) in _PLAIN or isinstance(value, np.dtype) or (type(value) is tuple and all(map(is_plain, value)))
 
 
 def has_size(value: Any) -> bool:
@@ -39,7 +39,7 @@ def _key(record: OpRecord, inputs: tuple[Tensor, ...], attrs: dict[str, Any]) ->
             return record.name, a.dtype, a.shape, b.dtype, b.shape
         if len(inputs) == 1:
             return record.name, inputs[0].dtype, inputs[0].shape
-    elif not all(map(_is_plain, attrs.values())):
+    elif not all(map(is_plain, attrs.values())):
         return None
     key: list[Any] = [record.name, *attrs.items()]
     for tensor in inputs:

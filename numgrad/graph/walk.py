@@ -68,15 +68,17 @@ def along(order: Iterable[Any], ys: Sequence[Tensor], xs: Sequence[Tensor], cros
 
     `constant` names inputs of operations through which no path goes.
     """
-    reached: set[Tensor] = set(xs)
+    reached: set[Tensor] = {x for x in xs if crosses(x)}
     forward: list[Any] = []
     for op in order:
         if stopped and op in stopped:
             continue
         for tensor in op.inputs:
-            if tensor in reached and crosses(tensor) and not (constant and tensor in constant.get(op, ())):
+            if tensor in reached and not (constant and tensor in constant.get(op, ())):
                 forward.append(op)
-                reached.update([t for t in op.outputs if crosses(t)])
+                for output in op.outputs:
+                    if crosses(output):
+                        reached.add(output)
                 break
     wanted = {t for t in ys if t in reached}
     result: list[Any] = []

@@ -88,7 +88,7 @@ def _evaluate(ufunc: np.ufunc) -> Any:
     def evaluate(x: Any, axes: tuple[int, ...]) -> Any:
         # float16 adds up in float32, as the kernels do
         inner = np.float32 if x.dtype == np.float16 else x.dtype
-        return ufunc.reduce(x, axis=axes, dtype=inner).astype(x.dtype)
+        return ufunc.reduce(x, axis=axes, dtype=inner).astype(x.dtype, copy=False)
 
     return evaluate
 

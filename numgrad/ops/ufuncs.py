@@ -95,9 +95,13 @@ def enter(
     out: str | None = None,
     infer: Infer | None = None,
     public: str | None = None,
+    fixed: bool = False,
     **facts: Any,
 ) -> OpRecord:
-    """Enter an elementwise op into the table; `like` is NumPy's ufunc whose loops choose the dtypes."""
+    """Enter an elementwise op into the table; `like` is NumPy's ufunc whose loops choose the dtypes.
+
+    `fixed` says that the partials look at the values of operands that are single numbers.
+    """
     return register(
         OpRecord(
             name=name,
@@ -106,7 +110,7 @@ def enter(
             evaluate=numpy,
             doc=doc,
             public=name if public is None else public,
-            facts={"arity": like.nin, "like": like},
+            facts={"arity": like.nin, "like": like, "fixed": fixed},
             **facts,
         )
     )
