@@ -51,9 +51,11 @@ from numgrad.ops.sorting import *
 from numgrad.ops.statistics import *
 from numgrad.ops.triangles import *
 from numgrad.ops.trigonometric import *
+from numgrad.tracing.arrays import TensorArray
 from numgrad.tracing.branches import case, cond, switch_case
 from numgrad.tracing.compiled import Compiled, compile
 from numgrad.tracing.function import function
+from numgrad.tracing.lists import TensorList
 from numgrad.tracing.loops import fold, fori_loop, map, scan, while_loop
 from numgrad.tracing.run import run
 from numgrad.transforms import *

@@ -1,4 +1,5 @@
-"""Nests of values: tuples, lists, dicts, named tuples, dataclasses and None, taken apart and put together again."""
+"""Nests of values: tuples, lists, dicts, named tuples, dataclasses, registered classes and None, taken apart and put
+together again."""
 
 from __future__ import annotations
 
@@ -10,13 +11,26 @@ from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-__all__ = ["LEAF", "Structure", "arrange", "assembler", "flatten", "leaf_paths", "map_leaves", "unflatten"]
+__all__ = ["LEAF", "Structure", "arrange", "assembler", "flatten", "leaf_paths", "map_leaves", "register", "unflatten"]
 
 # A structure is data: LEAF, or (type, what else is needed to rebuild it, the structures inside). Tuples hash and
 # compare natively, so that a structure is a cache key as it stands.
 Structure = tuple[Any, ...]
 LEAF: Structure = ("leaf",)
 _NONE: Structure = (None, None, ())
+
+# Containers of other modules: how they come apart, (names, what else is needed, values), and how they are rebuilt.
+_registered: dict[type, tuple[Callable[[Any], tuple[Any, Any, Sequence[Any]]], Callable[[Any, list[Any]], Any]]] = {}
+
+
+def register(kind: type, apart: Callable[[Any], tuple[Any, Any, Sequence[Any]]],
+             together: Callable[[Any, list[Any]], Any]) -> None:
+    """Let instances of a class be nests.
+
+    ``apart(tree)`` gives the names of its values, whatever else rebuilds it (hashable), and the values;
+    ``together(else, values)`` rebuilds it.
+    """
+    _registered[kind] = apart, together
 
 
 def flatten(tree: Any, is_leaf: Callable[[Any], bool] | None = None) -> tuple[list[Any], Structure]:
@@ -53,6 +67,9 @@ def _parts(tree: Any) -> tuple[Any, Any, Sequence[Any]] | None:
     kind = type(tree)
     if kind is tuple or kind is list:
         return kind, None, tree
+    if kind in _registered:
+        names, extra, values = _registered[kind][0](tree)
+        return kind, (names, extra), values
     if isinstance(tree, dict):
         if isinstance(tree, defaultdict):
             return defaultdict, (tree.default_factory, *tree), list(tree.values())
@@ -96,6 +113,8 @@ def _build(structure: Structure, leaves: Iterator[Any]) -> Any:
         return kind(zip(extra, values, strict=True))
     if issubclass(kind, tuple):
         return kind(*values)
+    if kind in _registered:
+        return _registered[kind][1](extra[1], values)
     rebuilt = object.__new__(kind)  # a dataclass: without its __init__, whose checks are not meant for traced values
     names, fixed = extra
     for name, value in (*zip(names, values, strict=True), *fixed):

@@ -23,7 +23,7 @@ PROMISED = {
         function grad value_and_grad jvp vjp linearize jacobian hessian hvp vmap show
         GradientTape ForwardAccumulator Variable IndexedSlices custom_gradient grad_pass_through recompute_grad
         RegisterGradient NotDifferentiable py_function njit_function explain_gradient debug_nans prevent_gradient
-        cond case switch_case while_loop fori_loop scan map fold
+        cond case switch_case while_loop fori_loop scan map fold TensorArray TensorList
         linalg special nn compat config data errors extend optimize testing
 
         add subtract multiply divide floor_divide remainder negative positive

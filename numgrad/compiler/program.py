@@ -151,6 +151,10 @@ class Program:
 
     def _sizes_of(self, arrays: Sequence[Any], counts: Sequence[tuple[Any, int]]) -> dict[Any, int]:
         """The values of the unknown sizes and of those that they were found equal to; the graph's others are 0."""
+        for symbol, count in counts:
+            if count < 0:
+                raise ShapeError(f"an array would have the size {count}{at(symbol.source.op.where)}; wanted at least 0"
+                                 f"{at(user_line())}")
         values = bind_sizes(self.inputs, arrays) | dict(counts)
         for symbol, size in list(values.items()):
             other = lone_symbol(symbol.bound)

@@ -7,11 +7,14 @@ from typing import Any
 
 import numpy as np
 
+from numgrad.errors import DtypeError, ShapeError, at, user_line
 from numgrad.graph.body import Body
-from numgrad.types import Dim, Spec, canonical_shape
+from numgrad.graph.core import apply, as_tensor
+from numgrad.ops.kinds import cast_to, define
+from numgrad.types import Dim, Size, Spec, canonical_shape
 
 __all__ = ["CountedSize", "infer_scan", "infer_switch", "infer_while", "run_count", "run_scan", "run_switch",
-           "run_while"]
+           "run_while", "size_of_value"]
 
 
 class CountedSize:
@@ -21,6 +24,46 @@ class CountedSize:
 
     def __init__(self, size: Any) -> None:
         self.size = size
+
+
+def _run_as_size(value: Any, binds: CountedSize) -> Any:
+    if value < 0:
+        raise ShapeError(f"as_size: an array would have the size {value}; wanted at least 0{at(user_line())}")
+    return value
+
+
+define("as_size", "general", lambda specs, attrs: tuple(specs), _run_as_size, smooth=False,
+       decompose=lambda value, binds: apply("identity", value),
+       doc="An integer that becomes the size of an axis when the program runs.")
+
+
+def size_of_value(value: Any, what: str) -> Dim:
+    """An integer, a size or a scalar integer tensor as a size; a traced tensor gives its value when the program runs.
+
+    Raises DtypeError for anything else, ShapeError for a negative number and for a value that is known only inside a
+    loop or branch.
+    """
+    if isinstance(value, Size):
+        return value
+    tensor = as_tensor(value)
+    if tensor.dtype.kind not in "iu" or tensor.ndim:
+        raise DtypeError(f"{what}: the size is {tensor.spec}, wanted a scalar integer{at(user_line())}")
+    if tensor._value is not None:
+        if tensor._value < 0:
+            raise ShapeError(f"{what}: the size is {int(tensor._value)}, wanted at least 0{at(user_line())}")
+        return int(tensor._value)
+    graph = tensor.graph
+    assert graph is not None
+    if graph.outer is not None:
+        raise ShapeError(f"{what}: the size {tensor!r} is known only inside a loop or branch{at(user_line())}; make "
+                         f"the array around it, with a size that is known there")
+    for symbol in graph.sizes.counted:
+        if symbol.source.op.type == "as_size" and symbol.source.op.inputs[0] is tensor:
+            return Size((((symbol,), 1),))
+    with graph.as_default():
+        size = graph.sizes.fresh()
+        graph.sizes.count(size, apply("as_size", cast_to(tensor, np.int64), binds=CountedSize(size)))
+    return size
 
 
 def infer_scan(specs: Sequence[Spec], attrs: Mapping[str, Any]) -> tuple[Spec, ...]:

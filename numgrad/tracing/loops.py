@@ -13,7 +13,7 @@ from numgrad.graph.body import Body, trace_body
 from numgrad.graph.core import Tensor, apply, apply_all, as_tensor
 from numgrad.nest import Structure, flatten, unflatten
 from numgrad.ops.kinds import as_node
-from numgrad.tracing.variables import graph_for, like_variables, same_nest
+from numgrad.tracing.variables import declared, graph_for, like_variables, same_nest
 from numgrad.types import Dim, Size, Spec, require_equal
 
 __all__ = ["fold", "fori_loop", "map", "scan", "while_loop"]
@@ -70,6 +70,8 @@ def scan(f: Callable[[Any, Any], tuple[Any, Any]], init: Any, xs: Any, length: D
     if rows and length is not None:
         count = require_equal(count, length, lambda: f"scan: xs have {count} rows, but length is {length}")
 
+    shapes = declared(init, None, "scan")
+
     def step(values: Sequence[Tensor], row: Sequence[Tensor]) -> tuple[list[Tensor], list[Any], Structure]:
         result = f(unflatten(carry_nest, values), unflatten(row_nest, row))
         if not isinstance(result, tuple) or len(result) != 2:
@@ -77,7 +79,7 @@ def scan(f: Callable[[Any, Any], tuple[Any, Any]], init: Any, xs: Any, length: D
         new, new_nest = flatten(result[0])
         same_nest(new_nest, carry_nest, "scan")
         ys, y_nest = flatten(result[1])
-        return like_variables(new, carry, "scan"), ys, y_nest
+        return like_variables(new, values, shapes, "scan"), ys, y_nest
 
     graph = graph_for([*carry, *rows])
     if graph is None:
@@ -114,7 +116,7 @@ def _eager_scan(step: Any, carry: list[Tensor], carry_nest: Structure, rows: Seq
 
 
 def while_loop(cond: Callable[..., Any], body: Callable[..., Any], loop_vars: Any,
-               maximum_iterations: int | None = None) -> Any:
+               maximum_iterations: int | None = None, shape_invariants: Any = None) -> Any:
     """Run ``loop_vars = body(*loop_vars)`` for as long as ``cond(*loop_vars)``.
 
     Parameters
@@ -127,6 +129,10 @@ def while_loop(cond: Callable[..., Any], body: Callable[..., Any], loop_vars: An
         Their first values.
     maximum_iterations : int, optional
         Stop after so many trips in any case.
+    shape_invariants : nest, optional
+        In the nest of `loop_vars`, for each variable the shape that it keeps, with None for a size that may change;
+        None for a variable that keeps its shape. Only outside traces can shapes change: a traced loop writes what grows
+        into a `TensorArray` or a `TensorList` with room for all.
 
     Returns
     -------
@@ -136,7 +142,8 @@ def while_loop(cond: Callable[..., Any], body: Callable[..., Any], loop_vars: An
     Raises
     ------
     TypeError, ShapeError
-        A variable changes its dtype or shape, or the condition is no scalar bool.
+        A variable changes its dtype, or its shape where that is not declared (in a trace, at all); the condition is no
+        scalar bool.
 
     Notes
     -----
@@ -152,6 +159,7 @@ def while_loop(cond: Callable[..., Any], body: Callable[..., Any], loop_vars: An
     sequence = isinstance(loop_vars, (tuple, list))
     leaves, nest = flatten(loop_vars)
     variables = [as_tensor(v) for v in leaves]
+    shapes = declared(loop_vars, shape_invariants, "while_loop")
 
     def call(function: Callable[..., Any], values: Sequence[Tensor]) -> Any:
         given = unflatten(nest, values)
@@ -169,7 +177,7 @@ def while_loop(cond: Callable[..., Any], body: Callable[..., Any], loop_vars: An
             result = (result,)
         new, new_nest = flatten(type(loop_vars)(result) if sequence else result)
         same_nest(new_nest, nest, "while_loop")
-        return like_variables(new, variables, "while_loop")
+        return like_variables(new, variables, shapes, "while_loop")
 
     graph = graph_for(variables)
     if graph is None:
