@@ -93,8 +93,21 @@ class ShapeEnv:
                     continue  # keep the named one of two as the representative
                 symbol.bound = other
                 return other
-        symbol = lone_symbol(a)
-        if symbol is not None and isinstance(b, Size):
-            symbol.bound = b
-            return b
-        return a
+        found = _solved(a - b)
+        if found is not None:
+            symbol, value = found
+            symbol.bound = value
+        return canonical(a)
+
+
+def _solved(difference: Dim) -> tuple[Symbol, Dim] | None:
+    """A symbol that occurs once, alone, in a size that is zero, and what it is then: ``k - 4n`` gives k and ``4n``."""
+    found = None
+    for monomial, coefficient in difference.terms if isinstance(difference, Size) else ():
+        if abs(coefficient) == 1 and len(monomial) == 1 and isinstance(monomial[0], Symbol):
+            value = Size(((monomial, 1),)) - coefficient * difference
+            if not (isinstance(value, Size) and monomial[0] in set(value.symbols())):
+                found = monomial[0], value
+                if monomial[0].name is None:
+                    break  # a name is kept where there is a choice
+    return found

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["Buffers", "pendulum", "pendulum_product"]
+__all__ = ["Buffers", "bodies", "pendulum", "pendulum_product", "plate", "rod", "rod_product"]
 
 FAST = frozenset(("reassoc", "contract", "nsz"))
 HALVES = (0.0, 0.5, 0.5, 1.0, 0.0)
@@ -132,3 +132,233 @@ def pendulum_product(h: float) -> Any:
 
     buffers = Buffers(lambda n: (np.empty((n, 4, 5)), np.empty((n, 2))))
     return lambda p, v, observed: sweep(p, v, observed, *buffers(observed.size))
+
+
+def rod(h: float) -> Any:
+    """Value and gradient of the rod's heat by conductivities and first temperatures; all temperatures are kept."""
+    from numba import njit
+
+    @njit(error_model="numpy", fastmath=set(FAST))
+    def sweep(k, target, steps, kept, back, by_k):  # type: ignore[no-untyped-def]
+        n = target.size
+        for t in range(steps):
+            u, new = kept[t], kept[t + 1]
+            new[0] = u[0] + h * k[0] * (u[1] - u[0])
+            for i in range(1, n - 1):
+                new[i] = u[i] + h * (k[i] * (u[i + 1] - u[i]) - k[i - 1] * (u[i] - u[i - 1]))
+            new[n - 1] = u[n - 1] - h * k[n - 2] * (u[n - 1] - u[n - 2])
+        total = 0.0
+        for i in range(n):
+            error = kept[steps, i] - target[i]
+            total += error * error
+            back[0, i] = 2.0 / n * error
+        for t in range(steps - 1, -1, -1):
+            u, old, new = kept[t], back[(steps - 1 - t) % 2], back[(steps - t) % 2]
+            for i in range(n - 1):
+                by_k[i] += h * (old[i] - old[i + 1]) * (u[i + 1] - u[i])
+            new[0] = old[0] + h * k[0] * (old[1] - old[0])
+            for i in range(1, n - 1):
+                new[i] = old[i] + h * (k[i] * (old[i + 1] - old[i]) - k[i - 1] * (old[i] - old[i - 1]))
+            new[n - 1] = old[n - 1] - h * k[n - 2] * (old[n - 1] - old[n - 2])
+        return total / n
+
+    buffers = Buffers(lambda n, steps: (np.empty((steps + 1, n)), np.empty((2, n)), np.empty(n - 1)))
+
+    def value_and_gradient(k: Any, first: Any, target: Any, steps: Any) -> Any:
+        kept, back, by_k = buffers(first.size, steps.size)
+        kept[0], by_k[:] = first, 0.0
+        value = sweep(k, target, steps.size, kept, back, by_k)
+        return value, (by_k.copy(), back[steps.size % 2].copy())
+
+    return value_and_gradient
+
+
+def rod_product(h: float) -> Any:
+    """Hessian-vector product of the rod by conductivities; temperatures and their tangents are kept."""
+    from numba import njit
+
+    @njit(error_model="numpy", fastmath=set(FAST))
+    def flow(new, u, k, n):  # type: ignore[no-untyped-def]
+        new[0] = u[0] + h * k[0] * (u[1] - u[0])
+        for i in range(1, n - 1):
+            new[i] = u[i] + h * (k[i] * (u[i + 1] - u[i]) - k[i - 1] * (u[i] - u[i - 1]))
+        new[n - 1] = u[n - 1] - h * k[n - 2] * (u[n - 1] - u[n - 2])
+
+    @njit(error_model="numpy", fastmath=set(FAST))
+    def flow_both(new, d_new, u, du, k, dk, n):  # type: ignore[no-untyped-def]
+        flow(new, u, k, n)
+        d_new[0] = du[0] + h * (k[0] * (du[1] - du[0]) + dk[0] * (u[1] - u[0]))
+        for i in range(1, n - 1):
+            right = k[i] * (du[i + 1] - du[i]) + dk[i] * (u[i + 1] - u[i])
+            left = k[i - 1] * (du[i] - du[i - 1]) + dk[i - 1] * (u[i] - u[i - 1])
+            d_new[i] = du[i] + h * (right - left)
+        right = k[n - 2] * (du[n - 1] - du[n - 2]) + dk[n - 2] * (u[n - 1] - u[n - 2])
+        d_new[n - 1] = du[n - 1] - h * right
+
+    @njit(error_model="numpy", fastmath=set(FAST))
+    def sweep(k, dk, target, steps, kept, d_kept, back, d_back):  # type: ignore[no-untyped-def]
+        n = target.size
+        for t in range(steps):
+            flow_both(kept[t + 1], d_kept[t + 1], kept[t], d_kept[t], k, dk, n)
+        for i in range(n):
+            back[0, i] = 2.0 / n * (kept[steps, i] - target[i])
+            d_back[0, i] = 2.0 / n * d_kept[steps, i]
+        result = np.zeros(n - 1)
+        for t in range(steps - 1, -1, -1):
+            u, du, now, then = kept[t], d_kept[t], (steps - 1 - t) % 2, (steps - t) % 2
+            old, d_old = back[now], d_back[now]
+            for i in range(n - 1):
+                change = (d_old[i] - d_old[i + 1]) * (u[i + 1] - u[i]) + (old[i] - old[i + 1]) * (du[i + 1] - du[i])
+                result[i] += h * change
+            flow_both(back[then], d_back[then], old, d_old, k, dk, n)
+        return result
+
+    buffers = Buffers(
+        lambda n, steps: (np.empty((steps + 1, n)), np.empty((steps + 1, n)), np.empty((2, n)), np.empty((2, n)))
+    )
+
+    def product(k: Any, v: Any, first: Any, target: Any, steps: Any) -> Any:
+        kept, d_kept, back, d_back = buffers(first.size, steps.size)
+        kept[0], d_kept[0] = first, 0.0
+        return sweep(k, v, target, steps.size, kept, d_kept, back, d_back)
+
+    return product
+
+
+def plate(h: float) -> Any:
+    """Value and gradient of the plate's heat by two conductivities and the first temperatures, which are all kept."""
+    from numba import njit
+
+    @njit(error_model="numpy", fastmath=set(FAST))
+    def flow(new, u, across, along):  # type: ignore[no-untyped-def]
+        n, m = u.shape
+        centre = 1.0 - 2.0 * (across + along)
+        for i in range(n):
+            here, above, below, out = u[i], u[i - 1 if i else n - 1], u[i + 1 if i < n - 1 else 0], new[i]
+            out[0] = centre * here[0] + across * (above[0] + below[0]) + along * (here[m - 1] + here[1])
+            for j in range(1, m - 1):
+                out[j] = centre * here[j] + across * (above[j] + below[j]) + along * (here[j - 1] + here[j + 1])
+            out[m - 1] = centre * here[m - 1] + across * (above[m - 1] + below[m - 1]) + along * (here[m - 2] + here[0])
+
+    @njit(error_model="numpy", fastmath=set(FAST))
+    def slopes(back, u):  # type: ignore[no-untyped-def]
+        n, m = u.shape
+        by_across = by_along = 0.0
+        for i in range(n):
+            here, above, below, b = u[i], u[i - 1 if i else n - 1], u[i + 1 if i < n - 1 else 0], back[i]
+            for j in range(m):
+                by_across += b[j] * (above[j] + below[j] - 2.0 * here[j])
+            by_along += b[0] * (here[m - 1] + here[1] - 2.0 * here[0])
+            for j in range(1, m - 1):
+                by_along += b[j] * (here[j - 1] + here[j + 1] - 2.0 * here[j])
+            by_along += b[m - 1] * (here[m - 2] + here[0] - 2.0 * here[m - 1])
+        return by_across, by_along
+
+    @njit(error_model="numpy", fastmath=set(FAST))
+    def sweep(k, target, steps, kept, back):  # type: ignore[no-untyped-def]
+        across, along = h * k[0], h * k[1]
+        n, m = target.shape
+        for t in range(steps):
+            flow(kept[t + 1], kept[t], across, along)
+        total = 0.0
+        for i in range(n):
+            for j in range(m):
+                error = kept[steps, i, j] - target[i, j]
+                total += error * error
+                back[0, i, j] = 2.0 / (n * m) * error
+        by_k = np.zeros(2)
+        for t in range(steps - 1, -1, -1):
+            old = back[(steps - 1 - t) % 2]
+            by_across, by_along = slopes(old, kept[t])
+            by_k[0] += h * by_across
+            by_k[1] += h * by_along
+            flow(back[(steps - t) % 2], old, across, along)
+        return total / (n * m), by_k
+
+    buffers = Buffers(lambda shape, steps: (np.empty((steps + 1, *shape)), np.empty((2, *shape))))
+
+    def value_and_gradient(k: Any, first: Any, target: Any, steps: Any) -> Any:
+        kept, back = buffers(first.shape, steps.size)
+        kept[0] = first
+        value, by_k = sweep(k, target, steps.size, kept, back)
+        return value, (by_k, back[steps.size % 2].copy())
+
+    return value_and_gradient
+
+
+def bodies(h: float, softening: float) -> Any:
+    """Value and gradient of particles that attract each other; the positions at which forces act are kept."""
+    from numba import njit
+
+    @njit(error_model="numpy", fastmath=set(FAST))
+    def sweep(x, v, masses, target, steps, kept, speed, by_x, by_v, force):  # type: ignore[no-untyped-def]
+        n = masses.size
+        for i in range(n):
+            for c in range(3):
+                kept[0, c, i], speed[c, i] = x[i, c] + 0.5 * h * v[i, c], v[i, c]
+        for t in range(steps):
+            p, px, py, pz = kept[t], kept[t, 0], kept[t, 1], kept[t, 2]
+            for i in range(n):
+                xi, yi, zi, ax, ay, az = px[i], py[i], pz[i], 0.0, 0.0, 0.0
+                for j in range(n):
+                    dx, dy, dz = px[j] - xi, py[j] - yi, pz[j] - zi
+                    inverse = 1.0 / (dx * dx + dy * dy + dz * dz + softening)
+                    w = masses[j] * inverse * np.sqrt(inverse)
+                    ax += w * dx
+                    ay += w * dy
+                    az += w * dz
+                speed[0, i] += h * ax
+                speed[1, i] += h * ay
+                speed[2, i] += h * az
+            # The second half of this step and the first of the next.
+            move = h if t < steps - 1 else 0.5 * h
+            for c in range(3):
+                for i in range(n):
+                    kept[t + 1, c, i] = p[c, i] + move * speed[c, i]
+        total = 0.0
+        for i in range(n):
+            for c in range(3):
+                error = kept[steps, c, i] - target[i, c]
+                total += error * error
+                by_x[c, i], by_v[c, i] = 2.0 * error, 0.0
+        for t in range(steps - 1, -1, -1):
+            px, py, pz = kept[t, 0], kept[t, 1], kept[t, 2]
+            move = h if t < steps - 1 else 0.5 * h
+            for c in range(3):
+                for i in range(n):
+                    by_v[c, i] += move * by_x[c, i]
+                    force[c, i] = h * by_v[c, i]
+            fx, fy, fz = force[0], force[1], force[2]
+            for i in range(n):
+                xi, yi, zi, mi, gx, gy, gz = px[i], py[i], pz[i], masses[i], 0.0, 0.0, 0.0
+                bx, by, bz = fx[i], fy[i], fz[i]
+                for j in range(n):
+                    dx, dy, dz = px[j] - xi, py[j] - yi, pz[j] - zi
+                    ux = masses[j] * bx - mi * fx[j]
+                    uy = masses[j] * by - mi * fy[j]
+                    uz = masses[j] * bz - mi * fz[j]
+                    inverse = 1.0 / (dx * dx + dy * dy + dz * dz + softening)
+                    w = inverse * np.sqrt(inverse)
+                    along = 3.0 * w * inverse * (ux * dx + uy * dy + uz * dz)
+                    gx += along * dx - w * ux
+                    gy += along * dy - w * uy
+                    gz += along * dz - w * uz
+                by_x[0, i] += gx
+                by_x[1, i] += gy
+                by_x[2, i] += gz
+        for c in range(3):
+            for i in range(n):
+                by_v[c, i] += 0.5 * h * by_x[c, i]
+        return total
+
+    def make(n: int, steps: int) -> tuple[Any, ...]:
+        return (np.empty((steps + 1, 3, n)), *[np.empty((3, n)) for _ in range(4)])
+
+    buffers = Buffers(make)
+
+    def value_and_gradient(x: Any, v: Any, masses: Any, target: Any, steps: Any) -> Any:
+        kept, speed, by_x, by_v, force = buffers(masses.size, steps.size)
+        value = sweep(x, v, masses, target, steps.size, kept, speed, by_x, by_v, force)
+        return value, (by_x.T.copy(), by_v.T.copy())
+
+    return value_and_gradient

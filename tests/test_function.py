@@ -105,6 +105,25 @@ def test_sizes_that_python_looks_at_get_traces_of_their_own() -> None:
     assert total.trace_count == 3
 
 
+@pytest.mark.parametrize("turned", (False, True))
+def test_a_size_is_solved_for_where_it_meets_a_multiple_of_another(turned: bool) -> None:
+    def gates(u: Any) -> Any:
+        n = u.shape[0]
+        last, first = u[:, 3 * n :], u[:, :n]
+        both = last * first if turned else first * last
+        return ng.sum(both + ng.sin(u[:, n : 2 * n])), ng.reshape(u, (n, 4, n))
+
+    traced = ng.function(gates)
+    for n in (3, 5):
+        u = np.arange(4.0 * n * n).reshape(n, 4 * n)
+        total, parts = traced(u)
+        np.testing.assert_allclose(total, np.sum(u[:, :n] * u[:, 3 * n :] + np.sin(u[:, n : 2 * n])))
+        np.testing.assert_array_equal(parts, u.reshape(n, 4, n))
+    assert traced.trace_count == 1
+    with pytest.raises(ng.errors.ShapeError):
+        traced(np.ones((3, 13)))
+
+
 def test_equal_sizes_are_not_taken_for_the_same_size() -> None:
     f = ng.function(lambda x: (x @ x.T, np.sum(x, axis=1)))
     for shape in [(3, 3), (2, 5), (5, 2)]:
