@@ -52,6 +52,7 @@ from numgrad.ops.statistics import *
 from numgrad.ops.triangles import *
 from numgrad.ops.trigonometric import *
 from numgrad.tracing.arrays import TensorArray
+from numgrad.tracing.associative import associative_scan
 from numgrad.tracing.branches import case, cond, switch_case
 from numgrad.tracing.compiled import Compiled, compile
 from numgrad.tracing.function import function

@@ -24,6 +24,7 @@ PROMISED = {
         GradientTape ForwardAccumulator Variable IndexedSlices custom_gradient grad_pass_through recompute_grad
         RegisterGradient NotDifferentiable py_function njit_function explain_gradient debug_nans prevent_gradient
         cond case switch_case while_loop fori_loop scan map fold TensorArray TensorList
+        associative_scan
         linalg special nn compat config data errors extend optimize testing
 
         add subtract multiply divide floor_divide remainder negative positive
