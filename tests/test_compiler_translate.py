@@ -192,7 +192,9 @@ def test_texts_outside_the_language_are_left_to_numba(line: str) -> None:
     "", "x = 1\n", "def kernel(args, lo, hi)\n", "def kernel(args, lo):\n    args[0] = lo\n",
     "def kernel(args, lo, hi=3):\n    args[0] = lo\n", "def kernel(args, lo, hi, *rest):\n    args[0] = lo\n",
     kernel("for i in range(lo, hi, 2):", "    args[0] = i"), kernel("for i in range(hi):", "    args[0] = i"),
-    kernel("for i in range(lo, 2.5):", "    args[0] = i"), kernel("while lo < hi:", "    args[0] = 1"),
+    kernel("for i in range(lo, 2.5):", "    args[0] = i"), kernel("while hi:", "    args[0] = 1"),
+    kernel("while lo < hi:", "    args[0] = 1", "else:", "    args[0] = 2"), kernel("while lo < hi:", "    break"),
+    kernel("if lo < hi:", "    a = lo", "args[0] = a"), kernel("if hi:", "    args[0] = 1"),
     kernel("for i in range(lo, hi):", "    args[0] = i", "else:", "    args[0] = 1"),
     kernel("for i in range(lo, hi):", "    args[0] = i", "args[1] = i"),
     kernel("for i in range(lo, hi):", "    j = i", "args[1] = j"),
@@ -201,6 +203,24 @@ def test_texts_outside_the_language_are_left_to_numba(line: str) -> None:
 ])  # fmt: skip
 def test_forms_outside_the_language_are_left_to_numba(text: str) -> None:
     assert translate(text, "k") is None
+
+
+def test_while_and_if() -> None:
+    """Collatz's numbers: trips, and the sum of what odd numbers above 9, other odd ones and even ones count for."""
+    source = kernel(
+        "x = as_i64(args[0])", "y = as_i64(args[1])", "for i in range(lo, hi):", "    n = x[i]", "    t = 0",
+        "    while n != 1:", "        if n % 2 == 0:", "            n = n // 2", "            w = 1",
+        "        elif n > 9:", "            n = 3 * n + 1", "            w = 100", "        else:",
+        "            n = 3 * n + 1", "            w = 10000", "        t = t + w", "    y[i] = t",
+    )  # fmt: skip
+    assert translate(source, "k") is not None
+    given, found = np.arange(1, 40), np.zeros(39, np.int64)
+    run(source, [given, found], 39)
+    for n, total in zip(given.tolist(), found.tolist()):
+        while n != 1:
+            total -= 1 if n % 2 == 0 else 100 if n > 9 else 10000
+            n = n // 2 if n % 2 == 0 else 3 * n + 1
+        assert total == 0
 
 
 def test_what_is_left_to_numba_still_runs(front_end: None) -> None:

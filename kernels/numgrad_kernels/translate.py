@@ -81,6 +81,12 @@ class _Translator(Values):
                 self.assign(statement.targets[0], statement.value)
             elif isinstance(statement, ast.For):
                 self.loop(statement)
+            elif isinstance(statement, ast.While) and not statement.orelse:
+                self.repeat(statement)
+            elif isinstance(statement, ast.If):
+                self.choose(statement)
+            elif isinstance(statement, ast.Pass):
+                continue
             elif isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Call):
                 self.store_call(statement.value)
             else:
@@ -138,6 +144,36 @@ class _Translator(Values):
         builder.cbranch(builder.icmp_signed("<", following, high), body, done)
         builder.position_at_end(done)
         self.names = outside  # what the body named has no value where the loop ran no time
+
+    def repeat(self, statement: ast.While) -> None:
+        head, body, done = (self.function.append_basic_block(n) for n in ("test", "body", "done"))
+        outside = dict(self.names)
+        self.builder.branch(head)
+        self.builder.position_at_end(head)
+        self.builder.cbranch(self.test(statement.test), body, done)
+        self.builder.position_at_end(body)
+        self.statements(statement.body)
+        self.builder.branch(head)
+        self.builder.position_at_end(done)
+        self.names = outside
+
+    def choose(self, statement: ast.If) -> None:
+        yes, no, done = (self.function.append_basic_block(n) for n in ("yes", "no", "done"))
+        outside = dict(self.names)
+        self.builder.cbranch(self.test(statement.test), yes, no)
+        for block, body in ((yes, statement.body), (no, statement.orelse)):
+            self.builder.position_at_end(block)
+            self.statements(body)
+            self.builder.branch(done)
+            self.names = dict(outside)
+        self.builder.position_at_end(done)
+
+    def test(self, expression: ast.expr) -> Any:
+        """The bit that decides where to go on."""
+        value = self.expression(expression)
+        if value.kind != "b1":
+            raise Untranslated
+        return value.value
 
     def store_call(self, call: ast.Call) -> None:
         if not isinstance(call.func, ast.Name) or call.func.id not in ("store_f16", "store_b1") or len(call.args) != 3:

@@ -36,18 +36,19 @@ class Code:
         self.schedule = schedule(lowered)
         self.launches: list[Launch] = []
         for step in self.schedule.steps:
-            self.launches.extend(lower_step(step, lambda body: Code(body.inputs, body.outputs, sizes)))
+            self.launches.extend(lower_step(step, lambda body: Code(body.inputs, body.outputs, sizes), sizes))
         self.constants: list[np.ndarray[Any, Any]] = []
         self.layout = self._make_layout(sizes)
 
     def _make_layout(self, sizes: ShapeEnv) -> Layout:
         places: dict[Value, tuple[str, int]] = {v: ("input", i) for i, v in enumerate(self.schedule.inputs)}
         size_nodes: list[Dim] = []
+        own = [n.outputs[0] for n in self.schedule.lowered.nodes if n.record.name == "constant"]
+        for value in (*own, *(c for launch in self.launches for c in launch.constants)):
+            self.constants.append(np.ascontiguousarray(value.node.attrs["value"]))
+            places[value] = ("constant", len(self.constants) - 1)
         for node in self.schedule.lowered.nodes:
-            if node.record.name == "constant":
-                self.constants.append(np.ascontiguousarray(node.attrs["value"]))
-                places[node.outputs[0]] = ("constant", len(self.constants) - 1)
-            elif node.record.name == "size":
+            if node.record.name == "size":
                 places[node.outputs[0]] = ("size", len(size_nodes))
                 size_nodes.append(node.attrs["value"])
         for i, value in enumerate(self.schedule.outputs):

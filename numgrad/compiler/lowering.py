@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -13,14 +14,15 @@ import numpy as np
 from numgrad import config
 from numgrad.compiler.access import Access
 from numgrad.compiler.nest import Nest, Reduction
-from numgrad.compiler.printer_numba import COLUMN_BLOCK, Argument, Printed, print_cpu, print_cuda
+from numgrad.compiler.printer_numba import COLUMN_BLOCK, Argument, Printed, Scratch, print_cpu, print_cuda
 from numgrad.compiler.printer_sum import SUM_BLOCK, print_sum
+from numgrad.compiler.registers import LOOPS, Unfit, loop_in_registers
 from numgrad.compiler.rewrite import Node, Value
 from numgrad.compiler.schedule import LibraryStep
 from numgrad.errors import KernelError, SourceLine, at
-from numgrad.types import Dim, Size, Spec, size_product
+from numgrad.types import Dim, ShapeEnv, Size, Spec, size_product
 
-__all__ = ["Launch", "Scratch", "kernels", "lower_step", "ptx_of"]
+__all__ = ["Launch", "kernels", "lower_step", "ptx_of"]
 
 # Rough costs in nanoseconds an element, for deciding about threads and the GIL; only their order of magnitude matters.
 _COST = {"light": 0.3, "heavy": 2.0}
@@ -43,14 +45,6 @@ def _connect_settings() -> None:
     config.connect(lambda name, value: setattr(settings, name, value))
 
 
-@dataclass(frozen=True)
-class Scratch:
-    """A buffer that lives only during one step: dtype and number of elements."""
-
-    dtype: np.dtype[Any]
-    count: Dim
-
-
 @dataclass
 class Launch:
     """A kernel with its argument table and range: what one row of a program's step table is made from."""
@@ -70,15 +64,36 @@ class Launch:
     node: Node | None = None
     flops: Dim = 0
     bodies: Sequence[Any] = ()  # of a loop or branch: the codes that it runs
+    constants: Sequence[Value] = ()  # that it reads besides those of the program around it
 
 
-def lower_step(step: Nest | LibraryStep, code_of: Callable[[Any], Any]) -> list[Launch]:
+def lower_step(step: Nest | LibraryStep, code_of: Callable[[Any], Any], sizes: ShapeEnv) -> list[Launch]:
     """The kernel launches of one step; KernelError when a kernel is missing. `code_of` compiles a loop's body."""
     if isinstance(step, Nest):
         return _nest(step)
     if step.node.record.name == "add_n":
         return [_sum(step.node)]
-    return [_control(step.node, code_of) if step.node.record.facts.get("bodies") else _library(step.node)]
+    if not step.node.record.facts.get("bodies"):
+        return [_library(step.node)]
+    if step.node.record.name in LOOPS:
+        with suppress(Unfit):
+            return [_loop_in_registers(step.node, sizes)]
+    return [_control(step.node, code_of)]
+
+
+def _loop_in_registers(node: Node, sizes: ShapeEnv) -> Launch:
+    """A loop over a few numbers: one kernel, as others."""
+    loop = loop_in_registers(node, sizes, kernels("scalar"))
+    built = kernels("build").build_source(loop.source)
+    work = loop.operations * _trips(node)
+    return Launch(built.address, built.symbol, f"{node.record.name} in registers", loop.source, list(loop.arguments), 1,
+                  work * 20, False, list(node.inputs), list(node.outputs), node.where, None, None, work, (),
+                  loop.constants)
+
+
+def _trips(node: Node) -> Dim:
+    """The number of steps of a loop, for estimates of its work: a guess where it is not known."""
+    return node.attrs["length"] if node.record.name == "scan" else 100  # type: ignore[no-any-return]
 
 
 def _control(node: Node, code_of: Callable[[Any], Any]) -> Launch:
@@ -89,7 +104,7 @@ def _control(node: Node, code_of: Callable[[Any], Any]) -> Launch:
     kernel = {"trip_count": "while", "while_loop": "while"}.get(name, name)
     codes = [code_of(body) for body in bodies]
     address = kernels("control").address(kernel)
-    trips = attrs["length"] if name == "scan" else 100  # a guess, for the estimate of work alone
+    trips = _trips(node)
     cost = sum((launch.cost for code in codes for launch in code.launches), 0) * trips
     flops = sum((launch.flops for code in codes for launch in code.launches), 0) * trips
     source = "".join(f"# in a {name}\n{launch.source}" for code in codes for launch in code.launches)

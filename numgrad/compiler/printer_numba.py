@@ -12,7 +12,7 @@ from numgrad.compiler.nest import Nest, Ref
 from numgrad.compiler.rewrite import Value
 from numgrad.types import Dim
 
-__all__ = ["Argument", "COLUMN_BLOCK", "Printed", "print_cpu", "print_cuda"]
+__all__ = ["Argument", "COLUMN_BLOCK", "Printed", "Scratch", "print_cpu", "print_cuda"]
 
 COLUMN_BLOCK = 512  # columns that one call of a column reduction keeps in the first cache
 SHORT = {np.dtype(c): n for c, n in zip("? i1 i2 i4 i8 u1 u2 u4 u8 f2 f4 f8 c8 c16".split(),
@@ -37,6 +37,14 @@ class Argument:
     value: Value | None = None
     offset: Dim = 0
     dim: Dim = 0
+
+
+@dataclass(frozen=True)
+class Scratch:
+    """A buffer that lives only during one step: dtype and number of elements."""
+
+    dtype: np.dtype[Any]
+    count: Dim
 
 
 @dataclass(frozen=True)

@@ -6,4 +6,5 @@ from numgrad_kernels.scalar.ir import Block as Block
 from numgrad_kernels.scalar.ir import Value as Value
 from numgrad_kernels.scalar.ir import compute_dtype as compute_dtype
 from numgrad_kernels.scalar.printer import print_block as print_block
+from numgrad_kernels.scalar.printer import print_value as print_value
 from numgrad_kernels.scalar.printer import spell as spell

@@ -71,14 +71,17 @@ def print_block(block: Block, target: str, outputs: Iterable[Value] | None = Non
     wanted = _needed(block, outputs)
     lines = []
     for value in block.values:
-        if value.index not in wanted or value.op == "input":
-            continue
-        if value.op == "const":
-            if _needs_cast(value):
-                lines.append(f"{spell(value)} = {_const(value)}")
-            continue
-        lines.append(f"{spell(value)} = {_expression(value, target)}")
+        if value.index in wanted:
+            line = print_value(value, target)
+            lines += [line] if line else []
     return lines
+
+
+def print_value(value: Value, target: str) -> str:
+    """Return the assignment that computes `value` from its operands, or nothing where its name needs none."""
+    if value.op == "input" or (value.op == "const" and not _needs_cast(value)):
+        return ""
+    return f"{spell(value)} = {_const(value) if value.op == 'const' else _expression(value, target)}"
 
 
 def spell(value: Value) -> str:
