@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -54,3 +56,34 @@ def environment(cache: Path) -> dict[str, str]:
         "PYTHONPATH": os.pathsep.join(filter(None, places)),
         "NUMGRAD_CACHE_DIR": str(cache),
     }
+
+
+class PlanBlock:
+    """A plan block with its memory, and all that it points at."""
+
+    def __init__(
+        self,
+        descrs: Sequence[np.dtype[Any]],
+        shapes: Sequence[tuple[int, ...]],
+        writable: Sequence[bool],
+        slots: Sequence[Sequence[int]],
+        program: np.ndarray,
+        status: np.ndarray,
+        release_gil: bool = False,
+    ) -> None:
+        records = list(zip(map(id, descrs), writable, shapes, slots, strict=True))
+        self.memory = np.zeros(entry.block_size(records), np.int64)
+        self.address = base = data_address(self.memory)
+        self.alive = (descrs, program, status)
+        self._status = status
+        self.memory[:] = entry.block_words(
+            lambda k: base + 8 * k, records, data_address(program), len(program), data_address(status), release_gil
+        )
+
+    @property
+    def status(self) -> int:
+        return int(self._status[0])
+
+    @property
+    def steps_done(self) -> int:
+        return entry.steps_done(self.memory)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gc
+import sys
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -11,7 +14,7 @@ import numpy as np
 import pytest
 
 from numgrad_kernels import build, engine, entry, native_entry
-from tests.kernel_tables import COMPLAIN, DOUBLE, data_address, step, table
+from tests.kernel_tables import COMPLAIN, DOUBLE, PlanBlock, data_address, step, table
 
 
 class Plan:
@@ -22,7 +25,7 @@ class Plan:
         self.mirror = np.zeros(1, np.int64)
         self.status = np.zeros(1, np.int64)
         self.kernel = build.build_source(DOUBLE).address
-        self.block = entry.PlanBlock(
+        self.block = PlanBlock(
             descrs=[np.dtype(np.float64)] * 2,
             shapes=[(2, 3)] * 2,
             writable=[False, True],
@@ -109,7 +112,7 @@ def test_entry_takes_empty_0d_and_no_arrays(call: Callable[..., int]) -> None:
     program = np.array([step(kernel, args, 4, 0)])
     for arrays in ([], [np.array(2.0)], [np.zeros((0, 3))], [np.zeros((1,) * 12)]):
         seen[0] = 0
-        block = entry.PlanBlock(
+        block = PlanBlock(
             [a.dtype for a in arrays],
             [a.shape for a in arrays],
             [True] * len(arrays),
@@ -126,7 +129,7 @@ def test_entry_reports_the_status(call: Callable[..., int]) -> None:
     status = np.zeros(1, np.int64)
     args = table(status)
     program = np.array([step(kernel, args, value, 0, status=status) for value in (0, 3)])
-    block = entry.PlanBlock([], [], [], [], program, status)
+    block = PlanBlock([], [], [], [], program, status)
     assert call(block.address) == entry.STATUS_SET
     assert (block.status, block.steps_done) == (3, 1)
 
@@ -142,16 +145,6 @@ def test_entry_refuses_wrong_calls() -> None:
             data_address(broken)  # type: ignore[arg-type]
 
 
-def test_plan_block_checks_its_parts() -> None:
-    program, status = np.zeros((0, 8), np.int64), np.zeros(1, np.int64)
-    with pytest.raises(ValueError, match="one item for each array"):
-        entry.PlanBlock([np.dtype(float)], [], [], [], program, status)
-    with pytest.raises(ValueError, match="status word"):
-        entry.PlanBlock([], [], [], [], program, np.zeros(1))
-    with pytest.raises(ValueError, match="a program is"):
-        entry.PlanBlock([], [], [], [], np.zeros(8), status)
-
-
 def test_other_threads_run_meanwhile_and_find_the_plan_busy() -> None:
     text = """
     declare i32 @usleep(i32)
@@ -162,7 +155,7 @@ def test_other_threads_run_meanwhile_and_find_the_plan_busy() -> None:
     """
     kernel = engine.compile_ir(text, ("test_sleep",))["test_sleep"]
     program = np.array([step(kernel, np.zeros(1, np.int64), 0, 0)])
-    block = entry.PlanBlock([], [], [], [], program, np.zeros(1, np.int64), release_gil=True)
+    block = PlanBlock([], [], [], [], program, np.zeros(1, np.int64), release_gil=True)
     native = ENTRIES["native"]
     answers = []
     worker = threading.Thread(target=lambda: answers.append(native(block.address)))
@@ -186,6 +179,70 @@ def test_strange_array_struct_means_python_entry(monkeypatch: pytest.MonkeyPatch
         assert entry.make_data_address()(array := np.ones(3)) == array.ctypes.data
     finally:
         native_entry.native_functions.cache_clear()
+
+
+CALLERS = {"native": entry.make_caller(), "python": entry.python_caller}
+
+
+@pytest.fixture(params=CALLERS)
+def caller(request: pytest.FixtureRequest) -> Callable[..., Callable[..., Any]]:
+    return CALLERS[request.param]
+
+
+def test_native_caller_is_in_use() -> None:
+    plan = Plan()
+    assert type(CALLERS["native"](plan.block.address, None, [])).__name__ == "builtin_function_or_method"
+
+
+@pytest.mark.parametrize("release_gil", [False, True])
+def test_call_makes_outputs_of_its_own(caller: Callable[..., Callable[..., Any]], release_gil: bool) -> None:
+    plan = Plan(release_gil)
+    call = caller(plan.block.address, plan, [((2, 3), np.dtype(np.float64))])
+    x = np.arange(6.0).reshape(2, 3)
+    first, second = call(x), call(x + 1.0)
+    assert first[0].tolist() == (2 * x).tolist() and second[0].tolist() == (2 * x + 2).tolist()
+    assert first[0].dtype is x.dtype and first[0].flags.owndata and first[0].flags.carray
+
+
+@pytest.mark.parametrize("case", [name for name in refused() if name not in ("read-only output", "too many")])
+def test_call_refuses_and_touches_nothing(caller: Callable[..., Callable[..., Any]], case: str) -> None:
+    plan = Plan()
+    call = caller(plan.block.address, plan, [((2, 3), np.dtype(np.float64))])
+    arrays = refused()[case][:1] if case != "too few" else ()
+    assert call(*arrays) == entry.MISMATCH
+    assert plan.args.tolist() == [0, 0]
+
+
+def test_call_keeps_the_plan_alive_and_leaks_nothing(caller: Callable[..., Callable[..., Any]]) -> None:
+    class Owner:
+        pass
+
+    plan, owner, dtype = Plan(), Owner(), np.dtype(np.float64)
+    alive = weakref.ref(owner)
+    call = caller(plan.block.address, (plan, owner), [((2, 3), dtype)])
+    del owner
+    x = np.ones((2, 3))
+    before = sys.getrefcount(dtype)
+    for _ in range(1000):
+        call(x)
+        call(x.T)
+    assert abs(sys.getrefcount(dtype) - before) < 100
+    assert alive() is not None
+    del call
+    gc.collect()
+    assert alive() is None
+
+
+def test_call_with_a_status_gives_no_outputs(caller: Callable[..., Callable[..., Any]]) -> None:
+    status = np.zeros(1, np.int64)
+    program = np.array([step(build.build_source(COMPLAIN).address, table(status), 3, 0, status=status)])
+    block = PlanBlock([np.dtype(np.float64)], [(2,)], [True], [[]], program, status)
+    assert caller(block.address, block, [((2,), np.dtype(np.float64))])() == entry.STATUS_SET
+    program[0, 2] = 0
+    (made,) = caller(block.address, block, [((2,), np.dtype(np.float64))])()
+    assert made.shape == (2,)
+    empty = PlanBlock([], [], [], [], program, status)
+    assert caller(empty.address, empty, [])() == ()
 
 
 def test_data_address_of_arrays_and_subclasses() -> None:

@@ -151,12 +151,12 @@ def blas_symbol(name: str) -> str:
             symbol = f"ng_{table}_{routine}"
             with _lock:
                 if symbol not in _defined:
-                    register_symbol(symbol, _capsule_pointer(capsule))
+                    register_symbol(symbol, capsule_pointer(capsule))
             return symbol
     raise KernelBuildError(f"SciPy exports no routine {name!r} in scipy.linalg.cython_blas or cython_lapack")
 
 
-def _capsule_pointer(capsule: object) -> int:
+def capsule_pointer(capsule: object) -> int:
     """Address inside a PyCapsule."""
     api = ctypes.pythonapi
     name_of = ctypes.PYFUNCTYPE(ctypes.c_char_p, ctypes.py_object)(("PyCapsule_GetName", api))

@@ -19,88 +19,59 @@ from numgrad_kernels.native_entry import ALIGNED, C_CONTIGUOUS, WRITEABLE, nativ
 MISMATCH, OK, STATUS_SET, BUSY = range(4)
 
 # Words of a plan block: header, then one record per array, then dims and slots. `native_entry` counts on them.
-_COUNT, _PROGRAM, _STEPS, _STATUS, _RELEASE, _BUSY, _DONE, _RECORDS = range(8)
+_COUNT, _PROGRAM, _STEPS, _STATUS, _RELEASE, _BUSY, _DONE, _RECORDS, _INPUTS = range(9)
 _DESCR, _FLAGS, _NDIM, _DIMS, _SLOT_COUNT, _SLOTS = range(6)
-_HEADER_WORDS, _RECORD_WORDS = 8, 6
+_HEADER_WORDS, _RECORD_WORDS = 9, 6
 
 
-class PlanBlock:
-    """The C memory that tells the entry what arrays a plan takes, where their pointers go, and what to run.
+def steps_done(block: npt.NDArray[np.int64]) -> int:
+    """Number of steps of a plan block's last run that ended well."""
+    return int(block[_DONE])
+
+
+Record = tuple[int, bool, Sequence[Any], Sequence[Any]]  # id of the dtype, writable, shape, slots
+
+
+def block_size(records: Sequence[Record]) -> int:
+    """The number of words of a plan block for these arrays."""
+    return _HEADER_WORDS + sum(_RECORD_WORDS + len(shape) + len(slots) for _, _, shape, slots in records)
+
+
+def block_words(at: Callable[[int], Any], records: Sequence[Record], program: Any, steps: Any, status: Any,
+                release_gil: Any) -> list[Any]:
+    """The words of a plan block: what tells the entry what arrays a plan takes, where their pointers go, what to run.
+
+    They are integers, and whatever stands for integers that are not known yet.
 
     Parameters
     ----------
-    descrs
-        Dtype of each array; an array is accepted only if it holds the very same dtype object.
-    shapes
-        Shape of each array.
-    writable
-        Whether the plan writes to the array.
-    slots
-        For each array the addresses of the int64 words that receive its data pointer.
-    program
-        Table of steps, int64 of shape (steps, 8); see `driver`.
-    status
-        Int64 array with one element, reset before each run; kernels that know its address may write to it.
+    at
+        Gives the address of a word of the block.
+    records
+        For each array the identity of its dtype object (no other is accepted), whether it is written to, its shape,
+        and its slots: the addresses of the words that receive its data pointer. Those that are written to come last.
+    program, steps, status
+        Address and length of the table of steps (see `driver`), address of the status word: reset before each run;
+        kernels that know it may write to it.
     release_gil
         Whether other Python threads may run meanwhile; worth it above some ten microseconds.
-
-    Raises
-    ------
-    ValueError
-        If the lists differ in length, or the program or the status word has the wrong form.
     """
+    inputs = sum(not writable for _, writable, _, _ in records)
+    words = [len(records), program, steps, status, release_gil, 0, 0, at(_HEADER_WORDS), inputs]
+    free = _HEADER_WORDS + _RECORD_WORDS * len(records)
+    rest: list[Any] = []
+    for descr, writable, shape, slots in records:
+        here = free + len(rest)
+        words += (descr, C_CONTIGUOUS | ALIGNED | (WRITEABLE if writable else 0), len(shape), at(here), len(slots),
+                  at(here + len(shape)))
+        rest += shape
+        rest += slots
+    return words + rest
 
-    def __init__(
-        self,
-        descrs: Sequence[np.dtype[Any]],
-        shapes: Sequence[tuple[int, ...]],
-        writable: Sequence[bool],
-        slots: Sequence[Sequence[int]],
-        program: npt.NDArray[np.int64],
-        status: npt.NDArray[np.int64],
-        release_gil: bool = False,
-    ) -> None:
-        driver.check_program(program)
-        if status.dtype != np.int64 or status.size != 1:
-            raise ValueError(f"the status word is one int64, not {status.dtype} of shape {status.shape}")
-        count = len(descrs)
-        if not count == len(shapes) == len(writable) == len(slots):
-            raise ValueError("descrs, shapes, writable and slots must have one item for each array")
-        words = _HEADER_WORDS + _RECORD_WORDS * count + sum(map(len, shapes)) + sum(map(len, slots))
-        self.memory = np.zeros(words, np.int64)
-        self.address = base = int(self.memory.ctypes.data)
-        # The block holds bare addresses; these objects must live as long as it does.
-        self._alive = (tuple(descrs), program, status)
-        self._status = status
-        memory = self.memory
-        memory[_COUNT], memory[_PROGRAM], memory[_STEPS] = count, program.ctypes.data, len(program)
-        memory[_STATUS], memory[_RELEASE] = status.ctypes.data, release_gil
-        memory[_RECORDS] = base + 8 * _HEADER_WORDS
-        free = _HEADER_WORDS + _RECORD_WORDS * count
-        for k in range(count):
-            record = memory[_HEADER_WORDS + _RECORD_WORDS * k :][:_RECORD_WORDS]
-            ndim, slot_count = len(shapes[k]), len(slots[k])
-            record[:] = (
-                id(descrs[k]),
-                C_CONTIGUOUS | ALIGNED | (WRITEABLE if writable[k] else 0),
-                ndim,
-                base + 8 * free,
-                slot_count,
-                base + 8 * (free + ndim),
-            )
-            memory[free : free + ndim] = shapes[k]
-            memory[free + ndim : free + ndim + slot_count] = slots[k]
-            free += ndim + slot_count
 
-    @property
-    def status(self) -> int:
-        """The status word after the last run: 0, or what a kernel wrote."""
-        return int(self._status.reshape(-1)[0])
-
-    @property
-    def steps_done(self) -> int:
-        """Number of steps of the last run that ended well."""
-        return int(self.memory[_DONE])
+def address_of(array: npt.NDArray[Any]) -> int:
+    """Where an array's first element lies."""
+    return int(array.__array_interface__["data"][0])
 
 
 def make_entry() -> Callable[..., int]:
@@ -109,13 +80,52 @@ def make_entry() -> Callable[..., int]:
     Returns
     -------
     callable
-        Takes `PlanBlock.address` (the block must be alive) and the arrays in order. Returns `MISMATCH` (0), nothing
+        Takes the address of a plan block (which must be alive) and the arrays in order. Returns `MISMATCH` (0), nothing
         touched, if an argument is not exactly a `numpy.ndarray` of the expected dtype, shape and C-contiguous
         layout, aligned, and writable where needed; `OK` (1); `STATUS_SET` (2) if a kernel set the status word; `BUSY`
         (3), nothing touched, if another thread is running this plan.
     """
     native = native_functions()
     return native[0] if native is not None else python_entry
+
+
+def make_call(address: int) -> Callable[..., None]:
+    """The function ``call(count, *tables)``: a kernel over 0 to `count`, its arguments being the addresses `tables`."""
+    kernel = ctypes.PYFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)(address)
+
+    def call(count: int, *tables: int) -> None:
+        kernel((ctypes.c_int64 * len(tables))(*tables), 0, count)
+
+    return call
+
+
+def make_caller() -> Callable[..., Callable[..., Any]]:
+    """The function ``caller(address, alive, outputs)``: it makes the call of one plan.
+
+    Returns
+    -------
+    callable
+        Takes the address of a plan block, what must live as long as the block, and (shape, dtype) of each array that
+        the plan writes to. Its result takes the other arrays, and returns a tuple of fresh arrays that the plan
+        wrote to, or what the entry answers where it does not answer `OK`.
+    """
+    native = native_functions()
+    if native is None:
+        return python_caller
+    make = native[2]
+    return lambda address, alive, outputs: make((address, alive))
+
+
+def python_caller(address: int, alive: Any, outputs: Sequence[tuple[Any, Any]]) -> Callable[..., Any]:
+    """What `make_caller` returns where the native function cannot be used."""
+
+    def call(*arrays: Any) -> Any:
+        made = tuple([np.empty(shape, dtype) for shape, dtype in outputs])
+        code = python_entry(address, *arrays, *made)
+        return made if code == OK else code
+
+    call.alive = alive  # type: ignore[attr-defined]
+    return call
 
 
 def make_data_address() -> Callable[[npt.NDArray[Any]], int]:
@@ -134,7 +144,7 @@ def python_data_address(array: npt.NDArray[Any]) -> int:
     """What `make_data_address` returns where the native function cannot be used."""
     if not isinstance(array, np.ndarray):
         raise TypeError("data_address() needs a numpy.ndarray")
-    return int(array.__array_interface__["data"][0])
+    return address_of(array)
 
 
 def python_entry(address: int, *arrays: Any) -> int:

@@ -64,7 +64,7 @@ class Code:
             found = places.get(root)
             return found if found is not None else ("arena", slots.of[root])
 
-        return Layout(self.launches, Sizes(sizes.symbols), place, slots.sizes, size_nodes)
+        return Layout(self.launches, Sizes(sizes.symbols), place, slots, size_nodes)
 
     def all_launches(self) -> list[Launch]:
         """The launches of this code and of the bodies in it."""

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from numgrad.compiler.tables import ALIGN, CHUNK_ELEMENTS
+from numgrad.compiler.measure import size_lines
+from numgrad.compiler.recipe import ALIGN
+from numgrad.compiler.tables import CHUNK_ELEMENTS
 from numgrad.errors import DtypeError, KernelError, at, user_line
-from numgrad.types import Size, lone_symbol
 
 if TYPE_CHECKING:
     from numgrad.compiler.program import Program
@@ -30,7 +31,8 @@ def njit_source(program: Program) -> tuple[str, dict[str, Any]]:
             ]
         else:
             lines.append(f"b{k} = x{k}")
-    lines += _bound_sizes(program)
+    lines += size_lines(program, lambda k, axis: f"x{k}.shape[{axis}]", lambda condition, message: [
+        f"if {condition}:", f"    raise ValueError({'numgrad: ' + message!r})"])
     size_text = [sizes.source(e) for e in sizes.expressions]
     for i, (dtype, shape) in enumerate(program.output_specs):
         dims = ", ".join(sizes.source(d) for d in shape)
@@ -59,48 +61,6 @@ def njit_source(program: Program) -> tuple[str, dict[str, Any]]:
 
 def _name(dtype: np.dtype[Any]) -> str:
     return "bool_" if dtype.kind == "b" else dtype.name
-
-
-def _bound_sizes(program: Program) -> list[str]:
-    """Lines that read the unknown sizes off the inputs, and raise ValueError where they break an assumption."""
-    sizes = program.code.layout.sizes
-    known: dict[Any, str] = {}
-    lines: list[str] = []
-    composed: list[tuple[str, str]] = []
-
-    def check(condition: str, message: str) -> None:
-        lines.extend([f"if {condition}:", f"    raise ValueError({'numgrad: ' + message!r})"])
-
-    for k, tensor in enumerate(program.inputs):
-        for axis, dim in enumerate(tensor.shape):
-            symbol, text = lone_symbol(dim), f"x{k}.shape[{axis}]"
-            if symbol is None and isinstance(dim, Size):
-                composed.append((f"{text} != {sizes.source(dim)}", tensor.name))
-            elif symbol is None:
-                check(f"{text} != {dim}", f"input {tensor.name} has a wrong size")
-            elif symbol in known:
-                check(f"{text} != {known[symbol]}", f"input {tensor.name} has a wrong size")
-            else:
-                known[symbol] = sizes.names[symbol]
-                lines.append(f"{known[symbol]} = {text}")
-    for symbol, name in list(known.items()):
-        other = lone_symbol(symbol.bound)
-        while other is not None and other not in known:  # no input's own, but found equal to one
-            known[other] = sizes.names[other]
-            lines.append(f"{known[other]} = {name}")
-            other = lone_symbol(other.bound)
-    lines += [f"{name} = 0" for symbol, name in sizes.names.items() if symbol not in known]
-    for condition, name in composed:
-        check(condition, f"input {name} has a wrong size")
-    for guard in program.graph.sizes.guards:
-        if all(symbol in known for symbol in guard.symbols()):
-            check(f"not ({sizes.source(guard.left)} {guard.sign} {sizes.source(guard.right)})",
-                  f"sizes must fulfil {guard}")
-    for dim, where in program.computed_sizes:
-        check(f"({sizes.source(dim)}) < 0", f"an array would have a negative size, {dim}{at(where)}")
-    for name, spec, axes, where in program.extrema:
-        check(" or ".join(f"({sizes.source(spec.shape[a])}) <= 0" for a in axes), f"{name} of no elements{at(where)}")
-    return lines
 
 
 def _steps(program: Program, lines: list[str], scope: dict[str, Any], size_text: list[str]) -> None:

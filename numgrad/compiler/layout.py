@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from numgrad.compiler.memory import bytes_of
+from numgrad.compiler.memory import Slots, bytes_of
 from numgrad.compiler.printer_numba import Argument
 from numgrad.types import Dim, Size, dim_key, size_product
 
@@ -61,13 +61,15 @@ class Layout:
     """What is common to all plans of a program: for every launch where its table lies and what goes into it."""
 
     def __init__(self, launches: Sequence[Launch], sizes: Sizes, place: Callable[[Any], tuple[str, int]],
-                 slot_sizes: Sequence[Dim], size_nodes: Sequence[Dim]) -> None:
+                 slots: Slots, size_nodes: Sequence[Dim]) -> None:
         self.launches, self.sizes = launches, sizes
         self.table_words = 0
         self.rows: list[
             tuple[int, list[tuple[str, Any, int, int]]]
         ] = []  # start, [(kind, where, offset index, itemsize)]
-        self.slot_bytes = [sizes.index(s) for s in slot_sizes]
+        self.slot_bytes = [sizes.index(s) for s in slots.sizes]
+        self.slot_lives = slots.lives  # first and last step at which each is taken
+        self.value_lives = [(sizes.index(slots.sizes[slot]), *slots.life_of[value]) for value, slot in slots.of.items()]
         self.size_nodes = [sizes.index(s) for s in size_nodes]
         self.scratch: list[tuple[int, int]] = []  # (size index of the count, itemsize)
         for launch in launches:
@@ -81,6 +83,18 @@ class Layout:
         self.controls = [self._control(launch, place) if launch.bodies else None for launch in launches]
         self.chunked = [None if launch.chunked is None else tuple(sizes.index(d) for d in launch.chunked)
                         for launch in launches]
+        self.combines = self._count_combines()
+        # A program evaluates the sizes of its loops' bodies together with its own: where it finds them.
+        self.merged = [[[sizes.index(e) for e in body.layout.sizes.expressions] for body in launch.bodies]
+                       for launch in launches]
+
+    def _count_combines(self) -> list[int]:
+        """For each launch, how many directly after it combine its partial results."""
+        found, count = [0] * len(self.spans), 0
+        for k in reversed(range(len(self.spans))):
+            found[k] = count
+            count = count + 1 if self.spans[k] == "combine" else 0
+        return found
 
     def _entry(self, argument: Any, place: Callable[[Any], tuple[str, int]]) -> tuple[str, Any, int, int]:
         if argument == "status":
@@ -106,22 +120,30 @@ class Layout:
         assert node is not None
         carries, rows = node.attrs.get("carries", 0), node.attrs.get("rows", 0)
         stacked = node.outputs[carries:] if launch.title == "scan" else ()
+        length = node.attrs["length"] if launch.title == "scan" else 0
+
+        def rows_of(value: Any) -> tuple[int, int]:
+            size = row_bytes(value)
+            return self.sizes.index(size), self.sizes.index((length - 1) * size)
+
         return ControlLayout(
             [place(v) for v in node.inputs], [place(v) for v in node.outputs],
             [self.sizes.index(bytes_of(v)) for v in node.inputs[:carries]],
-            [self.sizes.index(row_bytes(v)) for v in node.inputs[carries:carries + rows]],
-            [self.sizes.index(row_bytes(v)) for v in stacked],
-            self.sizes.index(node.attrs["length"]) if launch.title == "scan" else 0)
+            [rows_of(v) for v in node.inputs[carries:carries + rows]], [rows_of(v) for v in stacked],
+            self.sizes.index(length))
 
 
 class ControlLayout(NamedTuple):
-    """Places of a control step's inputs and outputs; indices of the bytes of its carries and rows; of its length."""
+    """Places of a control step's inputs and outputs, indices of sizes: bytes of its carries, its length.
+
+    For what is read and written by rows: bytes of a row, and of all rows but the last.
+    """
 
     inputs: list[tuple[str, int]]
     outputs: list[tuple[str, int]]
     carries: list[int]
-    rows: list[int]
-    stacked: list[int]
+    rows: list[tuple[int, int]]
+    stacked: list[tuple[int, int]]
     length: int
 
 

@@ -17,10 +17,12 @@ def bytes_of(value: Value) -> Dim:
 
 
 class Slots:
-    """Arena slots: the bytes of each, the slot of each value, and the values that live in the buffer of an output."""
+    """Arena slots: the bytes of each, when it is taken, the values in it, and those that live in an output's buffer."""
 
     def __init__(self) -> None:
         self.sizes: list[Dim] = []
+        self.lives: list[tuple[int, int]] = []  # the first and the last step at which a slot is taken
+        self.life_of: dict[Value, tuple[int, int]] = {}
         self.of: dict[Value, int] = {}
         self.lodging: dict[Value, Value] = {}
 
@@ -63,13 +65,16 @@ def assign_slots(reads: Sequence[Iterable[Value]], writes: Sequence[Iterable[Val
                 vacant[host] = last[value]
                 continue
             pool = free.get(key)
+            life = slots.life_of[value] = step, last[value]
             if pool:
-                slots.of[value] = pool.pop()
+                slot = slots.of[value] = pool.pop()
+                slots.lives[slot] = slots.lives[slot][0], life[1]
             else:
                 slots.of[value] = len(slots.sizes)
                 slots.sizes.append(size)
+                slots.lives.append(life)
         for value in dying.get(step, ()):
-            slot = slots.of.get(value)
+            slot = slots.of.get(value)  # type: ignore[assignment]
             if slot is not None:
                 free.setdefault(dim_key(slots.sizes[slot]), []).append(slot)
     return slots

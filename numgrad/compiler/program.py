@@ -14,9 +14,12 @@ import numpy as np
 from numgrad.compiler.code import Code
 from numgrad.compiler.export import make_cfunc, make_lowlevel, make_njit
 from numgrad.compiler.lowering import kernels, ptx_of
+from numgrad.compiler.measure import make_measure
 from numgrad.compiler.memory import bytes_of
 from numgrad.compiler.plan import Context, Plan
+from numgrad.compiler.recipe import FILL, PACK
 from numgrad.compiler.segments import Segmented, has_host_steps
+from numgrad.compiler.tables import Planner
 from numgrad.errors import DeviceError, DtypeError, GraphError, ShapeError, at, user_line
 from numgrad.graph.core import Tensor, state
 from numgrad.graph.graph import Graph
@@ -39,13 +42,21 @@ class _Tools:
     """The native functions that plans call."""
 
     def __init__(self) -> None:
-        entry = kernels("entry")
-        self.entry = entry.make_entry()
+        entry, build = kernels("entry"), kernels("build")
+        self.entry, self.caller = entry.make_entry(), entry.make_caller()
         self.data_address = entry.make_data_address()
-        self.PlanBlock = entry.PlanBlock
+        self.block_size, self.block_words, self.steps_done = entry.block_size, entry.block_words, entry.steps_done
+        self.start_threads = kernels("threads").ensure
+        self.fill = entry.make_call(build.build_source(FILL).address)
+
+    @cached_property
+    def pack(self) -> Any:
+        """Runs `PACK`."""
+        return kernels("entry").make_call(kernels("build").build_source(PACK).address)
 
     @staticmethod
     def relocate() -> int:
+        """The address of a kernel that adds offsets to addresses."""
         return kernels("build").build_source(_RELOCATE).address  # type: ignore[no-any-return]
 
 
@@ -81,6 +92,9 @@ class Program:
         self._counts = self._count_programs()
         self._require_known_sizes()
         self.computed_sizes, self.extrema = self._find_checks()
+        self.planner = Planner(
+            self.code, [*self.input_dtypes, *(d for d, _ in self.output_specs)], [t.shape for t in self.inputs],
+            [shape for _, shape in self.output_specs])
         self._plans: OrderedDict[Any, Plan] = OrderedDict()
         self._lock = threading.Lock()
         self._last: Any = None
@@ -130,26 +144,39 @@ class Program:
     # -- plans
     def plan_for(self, shapes: tuple[tuple[int, ...], ...], arrays: Sequence[Any]) -> Plan:
         """The plan for arrays of these shapes: remembered, or made (which compiles nothing)."""
-        counts = [(symbol, int(program(*arrays)[0])) for symbol, program in self._counts]
-        key = (shapes, *(n for _, n in counts))
+        counts = [int(program(*arrays)[0]) for _, program in self._counts]
+        key = (shapes, *counts)
         with self._lock:
             plan = self._plans.get(key)
             if plan is not None:
                 self._plans.move_to_end(key)
                 return plan
-        values = self._sizes_of(arrays, counts)
-        self._check_sizes(values)
-        specs = [(d, tuple(dim_value(x, values) for x in s)) for d, s in self.output_specs]
-        tools = _get_tools()
-        plan = Plan(self.code, [values[s] for s in self.graph.sizes.symbols],
-                    [*self.input_dtypes, *(d for d, _ in specs)], specs, shapes, tools)
+        plan = Plan(self.planner, self._sizes_of(shapes, counts, arrays), _get_tools())
         with self._lock:
             self._plans[key] = plan
             while len(self._plans) > PLANS_KEPT:
                 self._plans.popitem(last=False)
         return plan
 
-    def _sizes_of(self, arrays: Sequence[Any], counts: Sequence[tuple[Any, int]]) -> dict[Any, int]:
+    @cached_property
+    def _measure(self) -> Any:
+        return make_measure(self, [symbol for symbol, _ in self._counts])
+
+    def _sizes_of(self, shapes: tuple[tuple[int, ...], ...], counts: Sequence[int],
+                  arrays: Sequence[Any]) -> Sequence[int]:
+        """The values of the unknown sizes; ShapeError for what was not assumed of them."""
+        try:
+            found = self._measure(shapes, counts)
+        except (ValueError, ZeroDivisionError):  # a wrong rank, a size that is no divisor
+            found = None
+        if found is None:
+            values = self._checked_sizes(arrays, [(symbol, n) for (symbol, _), n in zip(self._counts, counts,
+                                                                                      strict=True)])
+            self._check_sizes(values)
+            found = [values[s] for s in self.code.layout.sizes.symbols]
+        return found  # type: ignore[no-any-return]
+
+    def _checked_sizes(self, arrays: Sequence[Any], counts: Sequence[tuple[Any, int]]) -> dict[Any, int]:
         """The values of the unknown sizes and of those that they were found equal to; the graph's others are 0."""
         for symbol, count in counts:
             if count < 0:
@@ -222,6 +249,9 @@ class Program:
 
     def _prepared(self, k: int, value: Any) -> np.ndarray[Any, Any]:
         dtype = self.input_dtypes[k]
+        if value.__class__ is np.ndarray and value.dtype is dtype and (
+                flags := value.flags).c_contiguous and flags.aligned:
+            return value  # type: ignore[no-any-return]
         array = np.asarray(value)
         if array.dtype != dtype and not np.can_cast(array.dtype, dtype, "same_kind"):
             raise DtypeError(f"input {self.inputs[k].name}: got {array.dtype}, wanted {dtype}{at(user_line())}")
@@ -247,7 +277,7 @@ class Program:
 
     def failure(self, context: Context) -> Exception:
         """The error of the library kernel at which the last run in `context` ended."""
-        step = self.launches[context.block.steps_done - (len(context.program) - len(self.launches))]
+        step = self.launches[context.steps_done - (len(context.program) - len(self.launches))]
         # A loop or branch tells only that one of its steps failed: name each that can.
         found = [x for x in (step, *(x for code in step.bodies for x in code.all_launches()))
                  if x.node is not None and x.node.record.library is not None and x.node.record.library.status]
@@ -303,10 +333,10 @@ class Program:
             "build_seconds": self.build_seconds,
         }
         if plan is not None:
-            values = dict(zip(self.graph.sizes.symbols, plan.symbol_values, strict=True))
+            values = dict(zip(self.code.layout.sizes.symbols, plan.symbol_values, strict=True))
             moved = [dim_value(bytes_of(v), values) for x in self.launches for v in (*x.reads, *x.writes)]
             report |= {"flops": sum(dim_value(x.flops, values) for x in self.launches), "bytes_moved": sum(moved),
-                       "arena_bytes": plan.arena_bytes}
+                       "arena_bytes": plan.arena_bytes, "live_bytes": plan.live_bytes}
         return report
 
     def profile(self, *arrays: Any, repeats: int = 5) -> list[dict[str, Any]]:

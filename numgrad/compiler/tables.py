@@ -1,24 +1,29 @@
-"""Argument tables and step tables filled in: addresses of buffers, sizes, what is known only when a program runs."""
+"""Argument tables and step tables as recipes: addresses of buffers, sizes, what is known only when a program runs."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
-
 from numgrad.compiler.layout import ControlLayout
+from numgrad.compiler.recipe import ALIGN, SIZES, ZERO, Recipe, Sum
 
 if TYPE_CHECKING:
     from numgrad.compiler.code import Code
+    from numgrad.types import Shape
 
-__all__ = ["ALIGN", "Place", "Tables"]
+__all__ = ["CHUNK_ELEMENTS", "STEP_WORDS", "Place", "Planner", "chunking"]
 
+RELEASE_COST = 500_000  # estimated work, in 0.1 ns, above which other Python threads may run meanwhile
 CHUNK_ELEMENTS = 8192  # elements that one partial result of a full reduction covers
-PARALLEL_COST = 2_000_000  # estimated work, in 0.1 ns, above which a step may run on several threads
-CHUNK_COST = 400_000  # and the work of one of its chunks
-ALIGN = 64
 STEP_WORDS = 8
+
+
+def chunking(first: int, below: int) -> tuple[int, int]:
+    """Chunk length and number of chunks of a full reduction over `first` rows of `below` elements."""
+    length = max(1, CHUNK_ELEMENTS // max(1, below))
+    return length, max(1, -(-first // length))
 
 
 class Place(NamedTuple):
@@ -27,254 +32,319 @@ class Place(NamedTuple):
     `offset` bytes are added to it, and `step` bytes after every trip of the loop around.
     """
 
-    address: int
+    address: Sum
     indirect: bool = False
-    offset: int = 0
-    step: int = 0
+    offset: Sum = ZERO
+    step: Sum | None = None
 
 
-class Tables:
-    """The tables of one code for one tuple of sizes.
+Locate = Callable[[str, int], Place]
+Start = tuple[Sum, Sum, Sum, Sum | None]  # target word, source word, offset, step
+
+
+class Planner:
+    """Makes the recipes of a code that stands for itself: one for each choice of full reductions that are cut up.
 
     Attributes
     ----------
-    program : numpy.ndarray
-        The step table that the driver walks.
-    starts : list of (target word, source word, offset, step)
-        Addresses to be written before the program runs, and moved on after every trip.
-    alive : list
-        The memory that the addresses point into.
+    chunked : list of (int, int)
+        Indices of the two sizes that tell how each full reduction is cut up, here and in the bodies of loops.
     """
 
-    def __init__(self, code: Code, symbol_values: Sequence[int], tools: Any, status_at: int,
-                 locate: Callable[[str, int], Place]) -> None:
+    def __init__(self, code: Code, dtypes: Sequence[Any], inputs: Sequence[Shape], outputs: Sequence[Shape]) -> None:
+        self.code, self.sizes = code, code.layout.sizes
+        self.dtypes = list(dtypes)  # the tables hold their addresses
+        self.input_shapes, self.output_shapes = ([[self.sizes.index(d) for d in shape] for shape in shapes]
+                                                 for shapes in (inputs, outputs))
+        self.chunked: dict[tuple[int, int], int] = {}
+        self._collect(code, range(len(self.sizes.expressions)))
+        self._costs = tuple(Counter(code.layout.costs).items())
+        self._recipes: dict[tuple[bool, ...], PlanRecipe] = {}
+
+    def _collect(self, code: Code, index: Sequence[int]) -> None:
+        for k, launch in enumerate(code.launches):
+            pair = code.layout.chunked[k]
+            if pair is not None:
+                self.chunked.setdefault((index[pair[0]], index[pair[1]]), len(self.chunked))
+            for body, merged in zip(launch.bodies, code.layout.merged[k], strict=True):
+                self._collect(body, [index[j] for j in merged])
+
+    def prepare(self, symbols: Sequence[int], tools: Any) -> tuple[PlanRecipe, list[int]]:
+        """The recipe for given values of the unknown sizes, and what it is filled in with.
+
+        That is the sizes, length and number of chunks of each full reduction, whether other Python threads may run.
+        """
+        sizes = list(self.sizes.evaluate(symbols))
+        chunks: list[int] = []
+        for first, below in self.chunked:
+            chunks.extend(chunking(sizes[first], sizes[below]))
+        several = tuple([n > 1 for n in chunks[1::2]])
+        recipe = self._recipes.get(several)
+        if recipe is None:
+            recipe = self._recipes[several] = PlanRecipe(self, several, tools)
+        work = sum([sizes[i] * times for i, times in self._costs])
+        return recipe, [*sizes, *chunks, work > RELEASE_COST]
+
+
+class PlanRecipe(Recipe):
+    """The recipe of a plan.
+
+    Attributes
+    ----------
+    block, program : int
+        The words at which the plan block and the step table begin.
+    steps : int
+        The rows of the step table.
+    """
+
+    def __init__(self, planner: Planner, several: tuple[bool, ...], tools: Any) -> None:
+        code, count = planner.code, len(planner.sizes.expressions)
+        super().__init__(count + 2 * len(several) + 1)
+        self.planner, self.several = planner, several
+        self.first_chunk = SIZES + count
+        self.status = self.reserve(1)
+        shapes, inputs = [*planner.input_shapes, *planner.output_shapes], len(planner.input_shapes)
+        sources = self.reserve(len(shapes))  # a word for the address of each array
+        self.steps = len(code.launches)
+        # One row more than there are steps: the first may have to move addresses.
+        self.program = self.reserve(STEP_WORDS * (1 + self.steps)) + STEP_WORDS
+        part = _Part(self, code, range(count), lambda kind, where: Place(
+            self.at(sources + where + (inputs if kind == "output" else 0)), True), None, self.program)
+        direct, moved = [[self.at(sources + k)] for k in range(len(shapes))], []
+        for target, source, offset, _ in part.starts:
+            if offset == ZERO and sources <= (k := source.number // 8) < sources + len(shapes):
+                direct[k - sources].append(target)
+            else:
+                moved += [source, target, offset]
+        if moved:  # a first step adds offsets to the addresses of arrays of which a part is read
+            self.program -= STEP_WORDS
+            self.steps += 1
+            self._put_all(self.program, (Sum(tools.relocate()), self.at(self.words(moved)), ZERO,
+                                         Sum(len(moved) // 3), ZERO, self.at(self.status)))
+        records = [(id(dtype), k >= inputs, [part.value(i) for i in shape], direct[k])
+                   for k, (dtype, shape) in enumerate(zip(planner.dtypes, shapes, strict=True))]
+        releases = Sum(0, ((self.before_slots - 1, 1),))
+        self.block = self.reserve(tools.block_size(records))
+        self._put_all(self.block, tools.block_words(lambda k: self.at(self.block + k), records, self.at(self.program),
+                                                    self.steps, self.at(self.status), releases))
+        self.finish()
+
+    def _put_all(self, word: int, values: Sequence[Sum | int]) -> None:
+        for i, value in enumerate(values):
+            self.put(word + i, Sum(value) if isinstance(value, int) else value)
+
+
+class _Part:
+    """The tables of one code within a recipe: of the program, or of a loop's body (then `step` is the loop's place)."""
+
+    def __init__(self, recipe: PlanRecipe, code: Code, index: Sequence[int], locate: Locate, step: int | None,
+                 program: int | None = None) -> None:
+        self.recipe, self.code, self.layout, self.index, self._locate = recipe, code, code.layout, index, locate
+        self._step = step
         layout = code.layout
-        self.code, self.layout, self.tools, self.status_at = code, layout, tools, status_at
-        self.symbol_values = symbol_values
-        self.values = layout.sizes.evaluate(symbol_values)
-        self._locate = locate
-        self._constants = [tools.data_address(c) for c in code.constants]
-        self.starts: list[tuple[int, int, int, int]] = []
-        self.alive: list[Any] = [code.constants]
+        self.starts: list[Start] = []
         self._words: dict[Any, int] = {}
-        self.bytes = self._allocate()
-        self.table = self._array(max(1, layout.table_words))
-        self.program = np.zeros((len(layout.launches), STEP_WORDS), np.int64)
-        self.alive.append(self.program)
+        self._constants = [Sum(constant.ctypes.data) for constant in code.constants]
+        lives = [self._life(*life) for life in layout.slot_lives]
+        self._slots = [recipe.slot(self.value(i), *life) for i, life in zip(layout.slot_bytes, lives, strict=True)]
+        recipe.lives += [(self.value(i), *self._life(first, last)) for i, first, last in layout.value_lives]
+        self._pool = recipe.words([self.value(i) for i in layout.size_nodes])
+        self.table = recipe.reserve(layout.table_words)
+        self.program = recipe.reserve(STEP_WORDS * len(code.launches)) if program is None else program
         self._fill()
 
-    # -- memory
-    def _array(self, words: int) -> np.ndarray[Any, Any]:
-        array = np.zeros(words, np.int64)
-        self.alive.append(array)
-        return array
+    def value(self, index: int) -> Sum:
+        """One of the code's sizes."""
+        dim = self.layout.sizes.expressions[index]
+        return Sum(dim) if isinstance(dim, int) else Sum(0, ((SIZES + self.index[index], 1),))
 
-    def _word(self, value: int) -> int:
-        """The address of a word that holds `value`."""
-        array = self._array(1)
-        array[0] = value
-        return int(self.tools.data_address(array))
+    def _life(self, first: int, last: int) -> tuple[int, int]:
+        return (first, last) if self._step is None else (self._step, self._step)
 
-    def _chunks(self, k: int) -> tuple[int, int]:
-        """Chunk length and number of chunks of the full reduction k."""
-        first, below = (self.values[i] for i in self.layout.chunked[k])  # type: ignore[union-attr]
-        length = max(1, CHUNK_ELEMENTS // max(1, below))
-        return length, max(1, -(-first // length))
-
-    def _allocate(self) -> int:
-        """Offsets of slots, scratch and partial results in one arena, and the arena; its bytes."""
-        layout, values, total = self.layout, self.values, 0
-        self._slots: list[int] = []
-        self._scratch: list[int] = []
-        self._partials: dict[Any, int] = {}
-        for index in layout.slot_bytes:
-            self._slots.append(total)
-            total += -(-values[index] // ALIGN) * ALIGN
-        for index, itemsize in layout.scratch:
-            self._scratch.append(total)
-            total += -(-values[index] * itemsize // ALIGN) * ALIGN
-        partials: dict[Any, int] = {}  # the most bytes that any reduction into a place needs
-        count = 1
-        for k, (_, entries) in enumerate(layout.rows):
-            if layout.chunked[k] is not None:
-                count = self._chunks(k)[1]
-            for kind, where, _, itemsize in entries:
-                if kind == "partials" and count > 1:
-                    partials[where] = max(partials.get(where, 0), count * itemsize)
-        for where, size in partials.items():
-            self._partials[where] = total
-            total += -(-size // ALIGN) * ALIGN
-        self._base = self._buffer(total)
-        pool = self._array(max(1, len(layout.size_nodes)))
-        pool[:len(layout.size_nodes)] = [values[i] for i in layout.size_nodes]
-        self._pool_at = self.tools.data_address(pool)
-        return total
-
-    def _buffer(self, size: int) -> int:
-        """The aligned address of fresh memory."""
-        memory = np.empty(size + ALIGN, np.uint8)
-        self.alive.append(memory)
-        return -(-int(self.tools.data_address(memory)) // ALIGN) * ALIGN
+    def _buffer(self, size: Sum, k: int, last: int | None = None) -> Sum:
+        """The address of memory that the launch k (up to `last`) has for itself."""
+        life = self._life(k, k if last is None else last)
+        if self.recipe.cursor == len(self.recipe.slots):
+            self.recipe.lives.append((size, *life))
+        return self.recipe.slot(size, *life)
 
     # -- places
     def find(self, kind: str, where: int) -> Place:
         """The place of a buffer of this code."""
         if kind == "arena":
-            return Place(self._base + self._slots[where])
+            return Place(self._slots[where])
         if kind == "constant":
             return Place(self._constants[where])
         if kind == "size":
-            return Place(self._pool_at + 8 * where)
+            return Place(self.recipe.at(self._pool + where))
         return self._locate(kind, where)
 
     def still(self, kind: str, where: int) -> Place:
         """The same, as a place that does not move: one that does gets a word of its own that follows it."""
         place = self.find(kind, where)
-        if not place.step:
+        if place.step is None:
             return place
         if (kind, where) not in self._words:
-            word = self._words[kind, where] = self._word(0)
-            self.starts.append((word, self.source(place), place.offset, place.step))
-        return Place(self._words[kind, where], True)
+            word = self._words[kind, where] = self.recipe.reserve(1)
+            self.starts.append((self.recipe.at(word), self.source(place), place.offset, place.step))
+        return Place(self.recipe.at(self._words[kind, where]), True)
 
-    def source(self, place: Place) -> int:
+    def source(self, place: Place) -> Sum:
         """The address of a word that holds the place's address (without its offset)."""
         return place.address if place.indirect else self._word(place.address)
 
+    def _word(self, value: Sum) -> Sum:
+        return self.recipe.at(self.recipe.words([value]))
+
     # -- filling in
     def _fill(self) -> None:
-        layout, values, table = self.layout, self.values, self.table
-        table_at = int(self.tools.data_address(table))
-        length = count = 1
+        layout, recipe = self.layout, self.recipe
+        pair: int | None = None
+        partials: dict[Any, Sum] = {}
         for k, (start, entries) in enumerate(layout.rows):
-            if layout.chunked[k] is not None:
-                length, count = self._chunks(k)
-            arguments_at = table_at + 8 * start
+            chunked = layout.chunked[k]
+            if chunked is not None:
+                pair = recipe.planner.chunked[self.index[chunked[0]], self.index[chunked[1]]]
+                partials = {}
+            several = pair is not None and recipe.several[pair]
             for i, (kind, where, offset, itemsize) in enumerate(entries):
-                at = start + i
+                at = self.table + start + i
                 if kind == "dim":
-                    table[at] = values[where]
+                    recipe.put(at, self.value(where))
                 elif kind == "status":
-                    table[at] = self.status_at
+                    recipe.put(at, recipe.at(recipe.status))
                 elif kind == "scratch":
-                    table[at] = self._base + self._scratch[where]
-                elif kind == "chunk":
-                    table[at] = length
-                elif kind == "chunks":
-                    table[at] = count
-                elif kind == "partials" and count > 1:
-                    table[at] = self._base + self._partials[where]
+                    count, size = layout.scratch[where]
+                    recipe.put(at, self._buffer(self.value(count).times(size), k))
+                elif kind in ("chunk", "chunks"):
+                    assert pair is not None
+                    recipe.put(at, self._chunk(pair, kind == "chunks"))
+                elif kind == "partials" and several:
+                    assert pair is not None
+                    if where not in partials:  # used by the launch, and by those that combine its results after it
+                        size_of_all = self._chunk(pair, True).times(itemsize)
+                        partials[where] = self._buffer(size_of_all, k, k + layout.combines[k])
+                    recipe.put(at, partials[where])
                 else:
                     place = self.find(*where) if kind == "partials" else self.find(kind, where)
-                    shift = place.offset + (0 if kind == "partials" else values[offset] * itemsize)
-                    if place.indirect or place.step:
-                        self.starts.append((table_at + 8 * at, self.source(place), shift, place.step))
+                    shift = place.offset
+                    if kind != "partials":
+                        shift = shift.plus(self.value(offset).times(itemsize))
+                    if place.indirect or place.step is not None:
+                        self.starts.append((recipe.at(at), self.source(place), shift, place.step))
                     else:
-                        table[at] = place.address + shift
+                        recipe.put(at, place.address.plus(shift))
             control = layout.controls[k]
-            if control is not None:
-                arguments_at = self._control(k, control)
-            self._row(self.program[k], k, arguments_at, count)
+            arguments = self.table + start if control is None else self._control(k, control)
+            self._row(k, arguments, pair, several)
 
-    def _row(self, row: Any, k: int, arguments_at: int, count: int) -> None:
-        launch, span = self.layout.launches[k], self.layout.spans[k]
+    def _chunk(self, pair: int, count: bool) -> Sum:
+        """The length of a full reduction's chunks, or their number."""
+        return Sum(0, ((self.recipe.first_chunk + 2 * pair + count, 1),))
+
+    def _row(self, k: int, arguments: int, pair: int | None, several: bool) -> None:
+        launch, span, recipe = self.layout.launches[k], self.layout.spans[k], self.recipe
         if span == "chunks":
-            high = count
+            assert pair is not None
+            high = self._chunk(pair, True)
         elif span == "combine":
-            high = 1 if count > 1 else 0
+            high = Sum(int(several))
         else:
-            high = self.values[span]  # type: ignore[index]
-        cost = self.values[self.layout.costs[k]]
-        chunk = 0
-        if launch.parallel and cost > PARALLEL_COST and high > 1:
-            chunk = max(1, high * CHUNK_COST // cost)
-        row[:6] = (launch.address, arguments_at, 0, high, chunk, self.status_at)
+            assert isinstance(span, int)
+            high = self.value(span)
+        word = self.program + STEP_WORDS * k
+        for i, value in enumerate((Sum(launch.address), recipe.at(arguments), ZERO, high, ZERO,
+                                   recipe.at(recipe.status))):
+            recipe.put(word + i, value)
+        if launch.parallel:
+            recipe.parallel(word, SIZES + self.index[self.layout.costs[k]])
 
     # -- loops and branches
     def _control(self, k: int, control: ControlLayout) -> int:
         launch = self.layout.launches[k]
         make = {"scan": self._scan, "while_loop": self._while, "trip_count": self._while, "switch": self._switch}
-        words = make[launch.title](k, control)
-        table = self._array(len(words))
-        table[:] = words
-        return int(self.tools.data_address(table))
+        return self.recipe.words(make[launch.title](k, control))
 
-    def _body(self, code: Code, locate: Callable[[str, int], Place]) -> Tables:
-        body = Tables(code, self.symbol_values, self.tools, self.status_at, locate)
-        self.alive.append(body.alive)
-        self.bytes += body.bytes
-        return body
+    def _body(self, k: int, which: int, locate: Locate) -> _Part:
+        merged = [self.index[j] for j in self.layout.merged[k][which]]
+        step = k if self._step is None else self._step
+        return _Part(self.recipe, self.layout.launches[k].bodies[which], merged, locate, step)
 
-    def _rows(self, rows: Sequence[Sequence[int]]) -> list[int]:
+    def _both(self, k: int, which: int, located: Callable[[int], Locate]) -> list[_Part]:
+        """A body twice, for the two sets of state; what it keeps for itself lies at one place."""
+        begin = self.recipe.cursor
+        first = self._body(k, which, located(0))
+        after = len(self.recipe.lives)
+        self.recipe.cursor = begin
+        second = self._body(k, which, located(1))
+        del self.recipe.lives[after:]
+        return [first, second]
+
+    def _rows(self, rows: Sequence[Sequence[Sum | None]]) -> list[Sum]:
         """The number of rows and their address."""
-        table = self._array(max(1, 4 * len(rows)))
-        if rows:
-            table[:4 * len(rows)] = np.asarray(rows, np.int64).reshape(-1)
-        return [len(rows), int(self.tools.data_address(table))]
+        return [Sum(len(rows)), self.recipe.at(self.recipe.words([x or ZERO for row in rows for x in row]))]
 
-    def _state(self, control: ControlLayout) -> tuple[list[tuple[int, int]], list[int], list[int]]:
+    def _state(self, k: int, control: ControlLayout) -> tuple[list[tuple[Sum, Sum]], list[Sum], list[Sum]]:
         """Two buffers for each carry; rows that copy the first state in, and the last one out."""
-        sizes = [self.values[i] for i in control.carries]
-        buffers = [(self._buffer(n), self._buffer(n)) for n in sizes]
-        self.bytes += 2 * sum(sizes)
+        sizes = [self.value(i) for i in control.carries]
+        buffers = [(self._buffer(n, k), self._buffer(n, k)) for n in sizes]
         copies, results = [], []
         for place, (a, _), size in zip(control.inputs, buffers, sizes, strict=False):
-            found = self.still(*place)
-            copies.append((a, self._pointer(found), size, 0))
+            copies.append((a, self._pointer(self.still(*place)), size, ZERO))
         for place, (a, b), size in zip(control.outputs, buffers, sizes, strict=False):
             results.append((self._pointer(self.still(*place)), a, b, size))
         return buffers, self._rows(copies), self._rows(results)
 
-    def _pointer(self, place: Place) -> int:
+    def _pointer(self, place: Place) -> Sum:
         """The address of a word that holds the place's full address when the program runs."""
-        if not place.offset:
+        if place.offset == ZERO:
             return self.source(place)
         if not place.indirect:
-            return self._word(place.address + place.offset)
-        word = self._word(0)
-        self.starts.append((word, place.address, place.offset, 0))
+            return self._word(place.address.plus(place.offset))
+        word = self._word(ZERO)
+        self.starts.append((word, place.address, place.offset, None))
         return word
 
-    def _scan(self, k: int, control: ControlLayout) -> list[int]:
-        launch, values = self.layout.launches[k], self.values
+    def _scan(self, k: int, control: ControlLayout) -> list[Sum]:
+        launch = self.layout.launches[k]
         assert launch.node is not None
-        trips = values[control.length]
         backwards = launch.node.attrs["reverse"]
-        buffers, copies, results = self._state(control)
+        buffers, copies, results = self._state(k, control)
         count, rows = len(buffers), len(control.rows)
 
-        def moving(place: tuple[str, int], size: int) -> Place:
+        def moving(place: tuple[str, int], size: int, last: int) -> Place:
             found = self.still(*place)
-            first = (trips - 1) * size if backwards else 0
-            return found._replace(offset=found.offset + first, step=-size if backwards else size)
+            first = found.offset.plus(self.value(last)) if backwards else found.offset
+            return found._replace(offset=first, step=self.value(size).times(-1 if backwards else 1))
 
-        def located(parity: int) -> Callable[[str, int], Place]:
+        def located(parity: int) -> Locate:
             def locate(kind: str, where: int) -> Place:
                 if where < count:
                     return Place(buffers[where][parity if kind == "input" else 1 - parity])
                 if kind == "output":
-                    return moving(control.outputs[where], values[control.stacked[where - count]])
+                    return moving(control.outputs[where], *control.stacked[where - count])
                 if where < count + rows:
-                    return moving(control.inputs[where], values[control.rows[where - count]])
+                    return moving(control.inputs[where], *control.rows[where - count])
                 return self.still(*control.inputs[where])
 
             return locate
 
-        bodies = [self._body(launch.bodies[0], located(parity)) for parity in (0, 1)]
+        bodies = self._both(k, 0, located)
         starts = [row for body in bodies for row in body.starts]
-        programs = [int(self.tools.data_address(body.program)) for body in bodies]
-        return [*programs, len(bodies[0].program), trips, *self._rows([r for r in starts if not r[3]]),
-                *self._rows([r for r in starts if r[3]]), *copies, *results, self.status_at]
+        return [*(self.recipe.at(body.program) for body in bodies), Sum(len(bodies[0].code.launches)),
+                self.value(control.length), *self._rows([r for r in starts if r[3] is None]),
+                *self._rows([r for r in starts if r[3] is not None]), *copies, *results,
+                self.recipe.at(self.recipe.status)]
 
-    def _while(self, k: int, control: ControlLayout) -> list[int]:
-        launch = self.layout.launches[k]
+    def _while(self, k: int, control: ControlLayout) -> list[Sum]:
+        launch, at = self.layout.launches[k], self.recipe.at
         assert launch.node is not None
         counting = launch.title == "trip_count"
-        buffers, copies, results = self._state(control._replace(outputs=[]) if counting else control)
+        buffers, copies, results = self._state(k, control._replace(outputs=[]) if counting else control)
         count = len(buffers)
-        flag = self._buffer(ALIGN)
+        flag = self._buffer(Sum(ALIGN), k)
 
-        def located(parity: int, test: bool) -> Callable[[str, int], Place]:
+        def located(parity: int, test: bool) -> Locate:
             def locate(kind: str, where: int) -> Place:
                 if kind == "output":
                     return Place(flag if test else buffers[where][1 - parity])
@@ -282,25 +352,21 @@ class Tables:
 
             return locate
 
-        tests = [self._body(launch.bodies[0], located(parity, True)) for parity in (0, 1)]
-        bodies = [self._body(launch.bodies[1], located(parity, False)) for parity in (0, 1)]
+        tests = self._both(k, 0, lambda parity: located(parity, True))
+        bodies = self._both(k, 1, lambda parity: located(parity, False))
         starts = [row for body in (*tests, *bodies) for row in body.starts]
-        at = self.tools.data_address
         most = launch.node.attrs["maximum"]
-        return [*(int(at(t.program)) for t in tests), len(tests[0].program), *(int(at(b.program)) for b in bodies),
-                len(bodies[0].program), -1 if most is None else int(most), flag, *self._rows(starts), *copies, *results,
-                self.status_at, self._pointer(self.still(*control.outputs[0])) if counting else 0]
+        return [*(at(t.program) for t in tests), Sum(len(tests[0].code.launches)), *(at(b.program) for b in bodies),
+                Sum(len(bodies[0].code.launches)), Sum(-1 if most is None else int(most)), flag, *self._rows(starts),
+                *copies, *results, at(self.recipe.status),
+                self._pointer(self.still(*control.outputs[0])) if counting else ZERO]
 
-    def _switch(self, k: int, control: ControlLayout) -> list[int]:
-        launch = self.layout.launches[k]
-
+    def _switch(self, k: int, control: ControlLayout) -> list[Sum]:
         def locate(kind: str, where: int) -> Place:
             return self.still(*(control.outputs[where] if kind == "output" else control.inputs[where + 1]))
 
-        bodies = [self._body(code, locate) for code in launch.bodies]
-        table = self._array(2 * len(bodies))
-        for i, body in enumerate(bodies):
-            table[2 * i: 2 * i + 2] = (int(self.tools.data_address(body.program)), len(body.program))
+        bodies = [self._body(k, i, locate) for i in range(len(self.layout.launches[k].bodies))]
+        programs = [x for body in bodies for x in (self.recipe.at(body.program), Sum(len(body.code.launches)))]
         starts = [row for body in bodies for row in body.starts]
-        return [self._pointer(self.still(*control.inputs[0])), len(bodies), int(self.tools.data_address(table)),
-                *self._rows(starts)]
+        return [self._pointer(self.still(*control.inputs[0])), Sum(len(bodies)),
+                self.recipe.at(self.recipe.words(programs)), *self._rows(starts)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -9,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from numgrad.compiler.layout import Sizes
 from numgrad.compiler.program import compile_program
 from numgrad.errors import DtypeError, GraphError, ShapeError, at, user_line
 from numgrad.graph.core import Tensor, TracedValueError, apply, as_tensor, placeholder, weaken
@@ -125,7 +127,6 @@ class Variant:
         self.graph, self.inputs, self.outputs, self.structure = graph, inputs, outputs, structure
         self.assigned = assigned or {}
         self.finish = None if structure == LEAF else assembler(structure)  # None: the one output as it is
-        self._symbols = [[lone_symbol(dim) for dim in t.shape] for t in inputs]
         unique = {(dim_key(g.left), g.sign, dim_key(g.right)): g for g in graph.sizes.guards}
         self.guards: tuple[Guard, ...] = tuple(unique.values())
         self._lock = threading.Lock()
@@ -133,13 +134,25 @@ class Variant:
 
     def holds(self, shapes: Sequence[tuple[int, ...]]) -> bool:
         """Whether what was relied upon about sizes while tracing is true of these shapes."""
-        values: dict[Any, int] = {}
-        for symbols, shape in zip(self._symbols, shapes, strict=True):
-            values.update(zip(symbols, shape, strict=True))
         try:
-            return all(guard.holds(values) for guard in self.guards)
+            return self._test(shapes)  # type: ignore[no-any-return]
         except ZeroDivisionError:
             return False
+
+    @functools.cached_property
+    def _test(self) -> Any:
+        """The test of shapes, as generated code."""
+        symbols = [lone_symbol(dim) for t in self.inputs for dim in t.shape]
+        sizes = Sizes(list(dict.fromkeys(s for s in symbols if s is not None)))
+        shapes = [[f"d{k}_{axis}" for axis in range(len(t.shape))] for k, t in enumerate(self.inputs)]
+        lines = [f"{''.join(f'[{chr(44).join(names)}], ' for names in shapes)} = shapes"] if shapes else []
+        lines += [f"{sizes.names[s]} = {name}" for s, name in zip(symbols, (n for names in shapes for n in names),
+                                                                 strict=True) if s is not None]
+        tests = [f"({sizes.source(g.left)}) {g.sign} ({sizes.source(g.right)})" for g in self.guards]
+        lines.append(f"return {' and '.join(tests) or 'True'}")
+        scope: dict[str, Any] = {}
+        exec("\n    ".join(["def test(shapes):", *lines]), scope)
+        return scope["test"]
 
     @property
     def program(self) -> Any:
