@@ -75,7 +75,8 @@ def test_wheel_holds_packages_types_and_data(setup: configparser.ConfigParser, t
         for file in (SOURCE_ROOTS[root] / root).rglob("*.py")
     }
     assert modules == expected
-    assert {"numgrad/py.typed", "numgrad/data/breast_cancer.csv", "numgrad/data/wine.csv"} <= names
+    tables = {f"numgrad/data/{name}.csv" for name in ("breast_cancer", "lynx_hare", "wine")}
+    assert {"numgrad/py.typed", *tables} <= names
     assert "numgrad/data/README.md" in names, "the licence of the data must travel with the data"
     assert any(name.endswith("/LICENSE") for name in names)
 
@@ -87,7 +88,7 @@ def test_requirements_are_those_of_the_house(setup: configparser.ConfigParser) -
 
 
 def test_data_sets_are_what_their_authors_published() -> None:
-    from numgrad.data import load_breast_cancer, load_wine
+    from numgrad.data import load_breast_cancer, load_lynx_hare, load_wine
 
     features, malignant, names = load_breast_cancer()
     assert features.shape == (569, 30) and malignant.shape == (569,) and len(names) == 30
@@ -100,3 +101,7 @@ def test_data_sets_are_what_their_authors_published() -> None:
     assert constituents.shape == (178, 12) and alcohol.shape == (178,) and len(names) == 12
     assert (constituents[:, names.index("proline")].min(), constituents[:, names.index("proline")].max()) == (278, 1680)
     assert round(alcohol.mean(), 1) == 13.0
+    year, hare, lynx = load_lynx_hare()
+    assert year.tolist() == list(range(1900, 1921))
+    assert (hare.min(), hare.max(), round(hare.sum(), 1)) == (7.6, 77.4, 715.7)
+    assert (lynx.min(), lynx.max(), round(lynx.sum(), 1)) == (4.0, 59.4, 423.5)

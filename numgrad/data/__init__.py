@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["load_breast_cancer", "load_wine"]
+__all__ = ["load_breast_cancer", "load_lynx_hare", "load_wine"]
 
 Floats = NDArray[np.float64]
 
@@ -44,6 +44,37 @@ def load_breast_cancer() -> tuple[Floats, Floats, tuple[str, ...]]:
     """
     names, table = _read("breast_cancer.csv")
     return np.ascontiguousarray(table[:, 1:]), table[:, 0].copy(), names[1:]
+
+
+def load_lynx_hare() -> tuple[Floats, Floats, Floats]:
+    """Load the pelts of hares and lynxes that the Hudson's Bay Company bought in Canada from 1900 to 1920.
+
+    Returns
+    -------
+    year : float64 array, shape (21,)
+        1900 to 1920.
+    hare, lynx : float64 arrays, shape (21,)
+        Thousands of pelts, of the prey and of the predator.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the installation lacks the data file.
+
+    Notes
+    -----
+    The figures are public facts, printed in E. G. Leigh (1968), The ecological role of Volterra's equations, Some
+    Mathematical Problems in Biology, American Mathematical Society, and in P. Howard (2009), Modeling Basics.
+
+    Examples
+    --------
+    >>> from numgrad.data import load_lynx_hare
+    >>> year, hare, lynx = load_lynx_hare()
+    >>> int(year[hare.argmax()]), int(year[lynx.argmax()])
+    (1903, 1904)
+    """
+    _, table = _read("lynx_hare.csv")
+    return table[:, 0].copy(), table[:, 2].copy(), table[:, 1].copy()
 
 
 def load_wine() -> tuple[Floats, Floats, tuple[str, ...]]:

@@ -21,7 +21,7 @@ from numgrad.tracing.calls import call_inputs, record_call
 from numgrad.tracing.trace import Argument, Static, Variant, call_array, describe, numbers_behind, result_tensors, trace
 from numgrad.types import Size
 
-__all__ = ["Function", "function", "in_graph"]
+__all__ = ["Function", "function", "in_graph", "is_list_of_numbers"]
 
 _SHAPES_KEPT = 4096
 _functions: weakref.WeakSet[Function] = weakref.WeakSet()
@@ -149,7 +149,7 @@ class Function:
         if names:
             kwargs = {k: Static(v, f"{self.__qualname__}: argument "
                                    f"{k}") if k in names else v for k, v in kwargs.items()}
-        return flatten((args, kwargs), _is_leaf)
+        return flatten((args, kwargs), is_list_of_numbers)
 
     @functools.cached_property
     def _signature(self) -> inspect.Signature | None:
@@ -342,7 +342,7 @@ def in_graph(values: Iterable[Any]) -> bool:
         isinstance(x, (Size, Tensor)) and getattr(x, "_value", None) is None for x in values)
 
 
-def _is_leaf(value: Any) -> bool:
+def is_list_of_numbers(value: Any) -> bool:
     """Lists of numbers are arrays, as NumPy takes them."""
     return type(value) is list and _is_numbers(value)
 
