@@ -60,6 +60,25 @@ def test_product_keeps_places_of_unconnected_xs() -> None:
         assert ng.hessian_vector_product(x**3 + 5.0 * w, [x, w], [1.0, 1.0])[1] is None
 
 
+@pytest.mark.parametrize("choice", ["zero", ng.UnconnectedGradients.ZERO])
+def test_product_gives_zeros_on_request(choice: Any) -> None:
+    """M3, A3: zeros of each x's shape and dtype where no second derivative exists; what exists is unaffected."""
+    with ng.Graph().as_default():
+        x, w = scalar(), ng.placeholder(ng.float32, ("n", 2))
+        i = ng.placeholder(ng.int32, ())
+        feeds = {x: 2.0, w: np.ones((3, 2)), i: 1}
+        y = x**3 + ng.cast(ng.sum(w), ng.float64)
+        one = ng.constant(1.0)
+        found = ng.run(ng.hessian_vector_product(y, [w, x, i], [one, one, one], unconnected_gradients=choice), feeds)
+        assert_array_equal(found[0], np.zeros((3, 2), np.float32), strict=True)
+        assert found[1] == 12.0 and found[2] == 0 and found[2].dtype == np.int32
+        for linear in (ng.sum(w), ng.stop_gradient(x) ** 2):  # nothing at all has a second derivative
+            (zeros,) = ng.hessian_vector_product(linear, [w], [one], choice)
+            assert_array_equal(ng.compile(w, zeros)(np.ones((3, 2), np.float32)), np.zeros((3, 2), np.float32))
+        with pytest.raises(ValueError, match="Unknown value for unconnected_gradients: 'zeros'"):
+            ng.hessian_vector_product(y, [x], [1.0], unconnected_gradients="zeros")
+
+
 def test_product_broadcasts_v_and_takes_row_sparse_gradients() -> None:
     """M4: a scalar v and one of shape (1, n); rows of the first gradient are made dense for the product."""
     with ng.Graph().as_default():

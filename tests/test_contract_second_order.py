@@ -16,12 +16,13 @@ X = np.array([1.0, -2.0, 0.5])
 
 
 def test_signatures() -> None:
-    """A2 A3: argument names and their order."""
+    """A2, A3: argument names and their order."""
     assert list(inspect.signature(ng.hessians).parameters) == [
         "ys", "xs", "gate_gradients", "aggregation_method", "name"]
     assert list(inspect.signature(ng.compat.v1.hessians).parameters) == [
         "ys", "xs", "name", "colocate_gradients_with_ops", "gate_gradients", "aggregation_method"]
-    assert list(inspect.signature(ng.hessian_vector_product).parameters) == ["ys", "xs", "v"]
+    assert list(inspect.signature(ng.hessian_vector_product).parameters) == [
+        "ys", "xs", "v", "unconnected_gradients"]
 
 
 def test_outside_a_graph() -> None:

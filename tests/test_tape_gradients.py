@@ -118,7 +118,7 @@ def test_output_gradients_are_matched_to_targets() -> None:
     ([[1j, 1.0], None], TypeError), (["x", None], TypeError),
     ([[True, False], None], TypeError)])
 def test_output_gradients_of_a_wrong_number_shape_or_kind(given: Any, error: type[Exception]) -> None:
-    """O13: nothing is broadcast, left out or taken for something else."""
+    """O13, U3: nothing is broadcast, left out or taken for something else."""
     tape, y, (x,) = taped(lambda x: [x * 2.0, x * 3.0], [1.0, 1.0], persistent=True)
     with pytest.raises(error, match="output_gradients"):
         tape.gradient(y, x, output_gradients=given)

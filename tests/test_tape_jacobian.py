@@ -143,6 +143,15 @@ def test_what_cannot_be_batched() -> None:
     assert_array_equal(tape.jacobian(y, x, experimental_use_pfor=False).numpy(), np.eye(2))
 
 
+def test_callbacks_are_repeated_for_each_row() -> None:
+    """O24: a Python function with a derivative needs no way out."""
+    def f(x: Any) -> Any:
+        return ng.py_function(lambda a: 2.0 * a, x, x, vjp=lambda op, g: f(g))
+
+    tape, y, (x,) = taped(lambda x: f(x) * x, [1.0, 2.0])
+    assert_array_equal(tape.jacobian(y, x, parallel_iterations=1).numpy(), np.diag([4.0, 8.0]))
+
+
 def test_missing_rules_stay_lookup_errors() -> None:
     """O16, O24: an operation without a derivative is not blamed on batching."""
     tape, y, (x,) = taped(lambda x: ng.prevent_gradient(x, "no"), [1.0, 2.0])
@@ -219,7 +228,7 @@ def test_batch_jacobian_sums_over_examples_that_mix() -> None:
 
 
 def test_batch_jacobian_without_a_path_or_elements() -> None:
-    """O25: zeros of the target's dtype whatever the option; no examples, or examples of no elements, are fine."""
+    """O25, U5: zeros of the target's dtype whatever the option; no examples, or examples of no elements, are fine."""
     other = ng.asarray(np.ones((2, 5), np.float32))
     for option in ("none", "zero"):
         tape, y, (x,) = taped(lambda x: x * x, [[1.0], [2.0]])

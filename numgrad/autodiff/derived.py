@@ -6,7 +6,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from numgrad.autodiff.aggregate import check_method
-from numgrad.autodiff.arguments import common_graph, cotangents_of, nodes, sequence
+from numgrad.autodiff.arguments import (
+    UnconnectedGradients,
+    common_graph,
+    cotangents_of,
+    nodes,
+    sequence,
+    unconnected_of,
+)
 from numgrad.autodiff.batching import basis, batched, seed
 from numgrad.autodiff.forward import pushforward
 from numgrad.autodiff.reverse import build_gradients, differentiate
@@ -190,7 +197,9 @@ def second_derivatives(ys: Any, xs: Any, gate_gradients: bool, aggregation_metho
     return result
 
 
-def hessian_vector_product(ys: Any, xs: Sequence[Any], v: Sequence[Any]) -> list[Tensor | None]:
+def hessian_vector_product(
+    ys: Any, xs: Sequence[Any], v: Sequence[Any],
+    unconnected_gradients: UnconnectedGradients | str = UnconnectedGradients.NONE) -> list[Tensor | None]:
     """The product of the Hessian of the sum of ys with a vector, as new nodes of their graph.
 
     Parameters
@@ -200,18 +209,20 @@ def hessian_vector_product(ys: Any, xs: Sequence[Any], v: Sequence[Any]) -> list
     xs : sequence of Tensor
     v : sequence of Tensor
         One for each x, of its shape or of one that broadcasts to it; taken as constant.
+    unconnected_gradients : UnconnectedGradients or str
+        What stands for an x without a second derivative: None, or zeros of its shape and dtype.
 
     Returns
     -------
     list of Tensor or None
-        ``sum over j of d^2(sum ys)/dx_i dx_j v_j`` for each x; None where no second derivative exists.
+        ``sum over j of d^2(sum ys)/dx_i dx_j v_j`` for each x; by default None where no second derivative exists.
 
     Raises
     ------
     RuntimeError
         Outside a graph.
     ValueError
-        `xs` and `v` differ in length.
+        `xs` and `v` differ in length; an unknown choice for unconnected gradients.
     TypeError
         `xs` or `v` is no sequence.
 
@@ -229,6 +240,7 @@ def hessian_vector_product(ys: Any, xs: Sequence[Any], v: Sequence[Any]) -> list
             raise TypeError(f"hessian_vector_product: {what} is a {type(given).__name__}, wanted a list or tuple of "
                             f"tensors{at(user_line())}")
     graph = common_graph(ys, xs, v)
+    unconnected = unconnected_of(unconnected_gradients)
     if len(xs) != len(v):
         raise ValueError(f"hessian_vector_product: {len(xs)} xs and {len(v)} vectors{at(user_line())}")
     with graph.as_default(), graph.lock, scope_in(graph, "hessian_vector_product"):
@@ -236,9 +248,12 @@ def hessian_vector_product(ys: Any, xs: Sequence[Any], v: Sequence[Any]) -> list
         first = build_gradients(y_list, x_list, cotangents_of(None, y_list, True))
         pairs = [(g, apply("stop_gradient", as_node(graph, t))) for g, t in zip(first, v, strict=True) if g is not None]
         products = [apply("multiply", g, _like(t, g)) for g, t in pairs]
-        if not products:
-            return [None] * len(x_list)
-        return build_gradients(products, x_list, cotangents_of(None, products, True))
+        found: list[Tensor | None] = [None] * len(x_list)
+        if products:
+            found = build_gradients(products, x_list, cotangents_of(None, products, True))
+        if unconnected is UnconnectedGradients.NONE:
+            return found
+        return [apply("zeros_like", x) if g is None else g for g, x in zip(found, x_list, strict=True)]
 
 
 def _like(vector: Tensor, gradient: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ import numpy as np
 
 from numgrad.errors import DtypeError, at, user_line
 from numgrad.testing.numerical import Derivative, Point, Vector, real_vector
-from numgrad.testing.report import Comparison
+from numgrad.testing.report import RANDOM_DIRECTION, Comparison
 
 __all__ = ["Case", "Checker"]
 
@@ -61,7 +61,7 @@ class Checker:
     def compare(self, cases: Sequence[Case], direction: Vector, elements: bool) -> None:
         """Compare each case along a random direction and, if `elements`, along the axes of a small point."""
         for case in cases:
-            tried = [self._measure(case, direction, "a random direction", 1.0)]
+            tried = [self._measure(case, direction, RANDOM_DIRECTION, 1.0)]
             if elements and self.scale.size <= _ALL_ELEMENTS:
                 tried += [self._along_axis(case, i) for i in range(self.scale.size)]
             magnitude = max((abs(c.wanted) for c in tried if np.isfinite(c.wanted)), default=0.0)

@@ -8,7 +8,9 @@ import numpy as np
 
 from numgrad.errors import NumgradError
 
-__all__ = ["Comparison", "GradientMismatch", "GradientReport"]
+__all__ = ["RANDOM_DIRECTION", "Comparison", "GradientMismatch", "GradientReport"]
+
+RANDOM_DIRECTION = "a random direction"
 
 
 @dataclass(frozen=True)
@@ -75,12 +77,13 @@ class GradientReport:
 
     @property
     def worst(self) -> Comparison:
-        """The comparison with the largest error in units of its tolerance."""
+        """The comparison with the largest error in units of its tolerance; an element's where one failed."""
         def badness(c: Comparison) -> float:
             ratio = c.error / c.tolerance if c.tolerance else (np.inf if c.error else 0.0)
             return float(np.inf if np.isnan(ratio) else ratio)
 
-        return max(self.comparisons, key=badness)
+        elements = [c for c in self.comparisons if not c.passed and c.where != RANDOM_DIRECTION]
+        return max(elements or self.comparisons, key=badness)
 
     def __str__(self) -> str:
         failed = [c for c in self.comparisons if not c.passed]
