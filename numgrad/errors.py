@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 from types import CodeType
@@ -19,7 +20,7 @@ __all__ = [
 ]
 
 _PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep
-_own_files: dict[str, bool] = {}
+_own_files: dict[str, bool] = {functools.__file__: True}  # cached properties and wrappers are called from there
 
 
 class NumgradError(Exception):

@@ -6,10 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from numgrad.compiler.export_steps import StepWriter
 from numgrad.compiler.measure import size_lines
-from numgrad.compiler.recipe import ALIGN
-from numgrad.compiler.tables import CHUNK_ELEMENTS
-from numgrad.errors import DtypeError, KernelError, at, user_line
+from numgrad.errors import DtypeError, at, user_line
 
 if TYPE_CHECKING:
     from numgrad.compiler.program import Program
@@ -19,8 +18,8 @@ __all__ = ["make_cfunc", "make_lowlevel", "make_njit", "njit_source"]
 
 def njit_source(program: Program) -> tuple[str, dict[str, Any]]:
     """The text of a function that runs the program step by step, and the arrays and kernels that it names."""
-    layout, sizes = program.code.layout, program.code.layout.sizes
-    scope: dict[str, Any] = {"np": np}
+    sizes = program.code.layout.sizes
+    scope: dict[str, Any] = {}
     names = [f"x{k}" for k in range(len(program.inputs))]
     lines: list[str] = []
     for k, tensor in enumerate(program.inputs):
@@ -31,105 +30,28 @@ def njit_source(program: Program) -> tuple[str, dict[str, Any]]:
             ]
         else:
             lines.append(f"b{k} = x{k}")
+    counted = [symbol for symbol, _ in program.counts]
+    for i, (symbol, counter) in enumerate(program.counts):
+        scope[f"count{i}"] = make_njit(counter)
+        lines.append(f"{sizes.names[symbol]} = count{i}({', '.join(names)})")
     lines += size_lines(program, lambda k, axis: f"x{k}.shape[{axis}]", lambda condition, message: [
-        f"if {condition}:", f"    raise ValueError({'numgrad: ' + message!r})"])
-    size_text = [sizes.source(e) for e in sizes.expressions]
+        f"if {condition}:", f"    raise ValueError({'numgrad: ' + message!r})"], counted)
     for i, (dtype, shape) in enumerate(program.output_specs):
-        dims = ", ".join(sizes.source(d) for d in shape)
-        kind = _name(dtype)
-        lines.append(
-            f"o{i} = np.empty(({dims}{',' if shape else ''}), np.{kind})" if shape else f"o{i} = np.empty(1, np.{kind})"
-        )
-    total: list[str] = []
-    for slot, index in enumerate(layout.slot_bytes):
-        lines.append(f"a{slot} = {' + '.join(total[-1:]) or '0'}")
-        lines.append(f"e{slot} = a{slot} + ({size_text[index]} + {ALIGN - 1}) // {ALIGN} * {ALIGN}")
-        total.append(f"e{slot}")
-    lines.append(f"arena = np.empty({total[-1] if total else '0'} + {ALIGN}, np.uint8)")
-    lines.append(f"base = (arena.ctypes.data + {ALIGN - 1}) // {ALIGN} * {ALIGN}")
-    lines.append(f"sizes = np.empty({max(1, len(layout.size_nodes))}, np.int64)")
-    lines += [f"sizes[{i}] = {size_text[index]}" for i, index in enumerate(layout.size_nodes)]
-    lines.append("status = np.zeros(1, np.int64)")
-    for i, constant in enumerate(program.code.constants):
-        scope[f"c{i}"] = constant
-    _steps(program, lines, scope, size_text)
+        dims = ", ".join(sizes.source(d) for d in shape) + ("," if shape else "1")
+        lines.append(f"o{i} = np.empty({f'({dims})' if shape else dims}, np.{_name(dtype)})")
+    writer = StepWriter()
+    steps = writer.code(program.code, lambda kind, k: f"np.int64({'b' if kind == 'input' else 'o'}{k}.ctypes.data)")
+    lines += [*writer.setup, *steps, writer.keep_alive()]
+    if program.inputs:
+        lines.append(f"status[0] = status[0] + 0 * ({' + '.join(f'b{k}.size' for k in range(len(program.inputs)))})")
     results = [f"o{i}" if shape else f"o{i}[0]" for i, (_, shape) in enumerate(program.output_specs)]
     lines.append(f"return {', '.join(results)}" if len(results) == 1 else f"return ({', '.join(results)},)")
     text = f"def program({', '.join(names)}):\n" + "\n".join("    " + line for line in lines) + "\n"
-    return text, scope
+    return text, scope | writer.scope
 
 
 def _name(dtype: np.dtype[Any]) -> str:
     return "bool_" if dtype.kind == "b" else dtype.name
-
-
-def _steps(program: Program, lines: list[str], scope: dict[str, Any], size_text: list[str]) -> None:
-    layout = program.code.layout
-    held: dict[str, None] = {}
-    for k, (launch, (_, entries)) in enumerate(zip(layout.launches, layout.rows, strict=True)):
-        chunked = layout.chunked[k]
-        if chunked is not None:
-            first, below = (size_text[i] for i in chunked)
-            lines.append(f"length = max(1, {CHUNK_ELEMENTS} // max(1, {below}))")
-            lines.append(f"count = max(1, ({first} + length - 1) // length)")
-        scope[f"k_{launch.symbol}"] = _external(launch.symbol, launch.address)
-        lines.append(f"t{k} = np.empty({max(1, len(entries))}, np.int64)")
-        for i, (kind, where, offset, itemsize) in enumerate(entries):
-            if kind == "scratch":
-                index, size = layout.scratch[where]
-                held[f"w{where}"] = None
-                lines.append(f"w{where} = np.empty(({size_text[index]}) * {size} + {ALIGN}, np.uint8)")
-                value = f"(w{where}.ctypes.data + {ALIGN - 1}) // {ALIGN} * {ALIGN}"
-            elif kind == "partials":
-                # One buffer of partial results a reduction; the launch that combines them names the same one.
-                name = f"y_{where[0]}_{where[1]}"
-                if layout.chunked[k] is not None:
-                    held[name] = None
-                    lines.append(f"{name} = np.empty(count * {itemsize} + {ALIGN}, np.uint8)")
-                value = f"({name}.ctypes.data + {ALIGN - 1}) // {ALIGN} * {ALIGN}"
-            else:
-                value = _address(kind, where, size_text[offset] if itemsize else "0", itemsize, size_text)
-            lines.append(f"t{k}[{i}] = {value}")
-        span = layout.spans[k]
-        high = {"chunks": "count", "combine": "1"}[span] if isinstance(span, str) else size_text[span]
-        lines.append(f"k_{launch.symbol}(t{k}.ctypes, 0, {high})")
-        if launch.node is not None and launch.node.record.library is not None and launch.node.record.library.status:
-            library = launch.node.record.library
-            error = "IndexError" if library.raises is IndexError else "ValueError"  # Numba knows no LinAlgError
-            lines += [
-                "if status[0] != 0:",
-                f"    raise {error}({f'{launch.node.record.name}: {library.error}{at(launch.where)}'!r})",
-            ]
-    # The tables hold bare addresses: keep every array alive until the last kernel has returned.
-    alive = ["arena", "sizes", "status", *(f"b{i}" for i in range(len(program.inputs))), *held]
-    lines.append(f"status[0] = status[0] + 0 * ({' + '.join(f'{a}.size' for a in alive)})")
-
-
-def _address(kind: str, where: Any, offset: str, itemsize: int, size_text: list[str]) -> str:
-    if kind == "dim":
-        return size_text[where]
-    if kind == "chunk":
-        return "length"
-    if kind == "chunks":
-        return "count"
-    if kind == "status":
-        return "status.ctypes.data"
-    if kind == "size":
-        return f"sizes.ctypes.data + {8 * where}"
-    shift = "" if offset == "0" else f" + ({offset}) * {itemsize}"
-    if kind == "arena":
-        return f"base + a{where}{shift}"
-    array = {"input": "b", "output": "o", "constant": "c"}[kind]
-    return f"{array}{where}.ctypes.data{shift}"
-
-
-def _external(symbol: str, address: int) -> Any:
-    """The kernel as a function that Numba code calls by name, so that the caller's own cache stays valid."""
-    import llvmlite.binding
-    from numba import types
-
-    llvmlite.binding.add_symbol(symbol, address)
-    return types.ExternalFunction(symbol, types.void(types.voidptr, types.int64, types.int64))
 
 
 def make_njit(program: Program) -> Any:
@@ -137,10 +59,6 @@ def make_njit(program: Program) -> Any:
     import numba
     from numba import types
 
-    if any(launch.bodies for launch in program.launches):
-        raise KernelError(
-            f"njit: programs with loops or branches cannot be called from Numba code yet{at(user_line())}"
-        )
     for tensor in program.inputs:
         if tensor.dtype == np.float16:
             raise DtypeError(f"njit: Numba has no float16 on the CPU (input {tensor.name}){at(user_line())}")

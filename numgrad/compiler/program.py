@@ -89,7 +89,7 @@ class Program:
         self.build_seconds = perf_counter() - start
         self.input_dtypes = [as_dtype(t.dtype) for t in self.inputs]
         self.output_specs = [(as_dtype(t.dtype), canonical_shape(t.shape)) for t in self.outputs]
-        self._counts = self._count_programs()
+        self.counts = self._count_programs()
         self._require_known_sizes()
         self.computed_sizes, self.extrema = self._find_checks()
         self.planner = Planner(
@@ -117,7 +117,7 @@ class Program:
     def _require_known_sizes(self) -> None:
         """GraphError for a size that no input tells."""
         known = {lone_symbol(d) for t in self.inputs for s in (t.shape, canonical_shape(t.shape)) for d in s}
-        known.update(symbol for symbol, _ in self._counts)
+        known.update(symbol for symbol, _ in self.counts)
         for dim in self._all_sizes():
             for symbol in dim.symbols() if isinstance(dim, Size) else ():
                 if symbol not in known:
@@ -144,7 +144,7 @@ class Program:
     # -- plans
     def plan_for(self, shapes: tuple[tuple[int, ...], ...], arrays: Sequence[Any]) -> Plan:
         """The plan for arrays of these shapes: remembered, or made (which compiles nothing)."""
-        counts = [int(program(*arrays)[0]) for _, program in self._counts]
+        counts = [int(program(*arrays)[0]) for _, program in self.counts]
         key = (shapes, *counts)
         with self._lock:
             plan = self._plans.get(key)
@@ -160,7 +160,7 @@ class Program:
 
     @cached_property
     def _measure(self) -> Any:
-        return make_measure(self, [symbol for symbol, _ in self._counts])
+        return make_measure(self, [symbol for symbol, _ in self.counts])
 
     def _sizes_of(self, shapes: tuple[tuple[int, ...], ...], counts: Sequence[int],
                   arrays: Sequence[Any]) -> Sequence[int]:
@@ -170,7 +170,7 @@ class Program:
         except (ValueError, ZeroDivisionError):  # a wrong rank, a size that is no divisor
             found = None
         if found is None:
-            values = self._checked_sizes(arrays, [(symbol, n) for (symbol, _), n in zip(self._counts, counts,
+            values = self._checked_sizes(arrays, [(symbol, n) for (symbol, _), n in zip(self.counts, counts,
                                                                                       strict=True)])
             self._check_sizes(values)
             found = [values[s] for s in self.code.layout.sizes.symbols]
@@ -235,7 +235,7 @@ class Program:
                 raise self.failure(context)
         if code != 1:
             raise AssertionError("the native entry refused prepared arrays")
-        if not self._counts:  # with trip counts the plan depends on values, too
+        if not self.counts:  # with trip counts the plan depends on values, too
             self._last = plan.contexts[0].call
         results = list(outputs if out is None else out)
         for check in state.checks:
@@ -286,7 +286,7 @@ class Program:
 
     def bind(self, *arrays: np.ndarray[Any, Any]) -> Bound:
         """Fix the arrays: calls then only run the program, on whatever the arrays hold at that moment."""
-        if self._counts:
+        if self.counts:
             raise GraphError(f"bind: the program counts the trips of a loop, so its plan depends on values; call it "
                              f"instead{at(user_line())}")
         given = self._prepared_all(arrays)
