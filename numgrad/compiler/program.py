@@ -166,7 +166,7 @@ class Program:
                   arrays: Sequence[Any]) -> Sequence[int]:
         """The values of the unknown sizes; ShapeError for what was not assumed of them."""
         try:
-            found = self._measure(shapes, counts)
+            found = self._measure(shapes, counts) if min(counts, default=0) >= 0 else None
         except (ValueError, ZeroDivisionError):  # a wrong rank, a size that is no divisor
             found = None
         if found is None:

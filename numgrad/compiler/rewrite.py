@@ -142,6 +142,7 @@ class Lowered:
             if node.record.name == name:
                 return self.make(record, node.inputs, attrs, specs, where)
         if (record.kind != "effect" and inputs and all(v.op == "constant" for v in inputs)
+                and not record.facts.get("bodies")  # a body reads sizes of the graph around it
                 and not any(isinstance(d, Size) for s in specs for d in s.shape)
                 and sum(int(size_product(s.shape)) for s in specs) <= FOLD_LIMIT and not _any_size(attrs)):
             return self._fold(record, inputs, attrs, specs)
