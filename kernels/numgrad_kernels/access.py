@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from numgrad_kernels.prelude import namespace
+from numgrad_kernels.symbols import inlined
 
 
 class Access(NamedTuple):
@@ -30,7 +29,6 @@ class Access(NamedTuple):
     number: Any
 
 
-@cache
 def access(dtype: np.dtype[Any]) -> Access:
     """How to get at elements of this dtype.
 
@@ -41,51 +39,16 @@ def access(dtype: np.dtype[Any]) -> Access:
     >>> access(np.dtype("int16")).number
     int16
     """
-    from numba import types
-
     names = namespace()
     short = "b1" if dtype.kind == "b" else f"{dtype.kind}{8 * dtype.itemsize}"
     pointer = names[f"as_{short}"]
     if short == "f16":
         return Access(pointer, names["load_f16"], names["store_f16"], names["round_f16"])
     if short == "b1":
-        return Access(pointer, names["load_b1"], names["store_b1"], types.boolean)
-    load, store = _element()
-    return Access(pointer, load, store, names[short])
+        return Access(pointer, names["load_b1"], names["store_b1"], names["boolean"])
+    return Access(pointer, names["load"], names["store"], names[short])
 
 
-@cache
-def _element() -> tuple[Any, Any]:
-    """Make the load and store of elements that are stored as they are computed with."""
-    from numba import types
-    from numba.extending import intrinsic
-
-    @intrinsic
-    def load(typingctx: Any, pointer: Any, index: Any) -> Any:
-        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-            return builder.load(builder.gep(args[0], [args[1]]))
-
-        return pointer.dtype(pointer, types.intp), codegen
-
-    @intrinsic
-    def store(typingctx: Any, pointer: Any, index: Any, value: Any) -> Any:
-        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-            builder.store(args[2], builder.gep(args[0], [args[1]]))
-            return context.get_dummy_value()
-
-        return types.void(pointer, types.intp, pointer.dtype), codegen
-
-    return load, store
-
-
-def inlined(function: Callable[..., Any]) -> Any:
-    """`function` for use in kernels: its code is put where it is called."""
-    from numba import njit
-
-    return njit(inline="always")(function)
-
-
-@cache
 def before(dtype: np.dtype[Any]) -> Any:
     """``before(a, b)``: whether a stands before b in a sorted array. NaN stands last, as in NumPy's sort.
 
@@ -107,11 +70,18 @@ def before(dtype: np.dtype[Any]) -> Any:
 
         return inlined(complex_before)
     if dtype.kind == "f":
-        return inlined(lambda a, b: a < b or (b != b and a == a))
-    return inlined(lambda a, b: a < b)
+
+        def float_before(a, b):
+            return a < b or (b != b and a == a)
+
+        return inlined(float_before)
+
+    def whole_before(a, b):
+        return a < b
+
+    return inlined(whole_before)
 
 
-@cache
 def wins(dtype: np.dtype[Any], largest: bool) -> Any:
     """``wins(a, b)``: whether a is a better extremum than b. A NaN beats numbers, and nothing beats a NaN."""
     if dtype.kind == "c":
@@ -127,7 +97,13 @@ def wins(dtype: np.dtype[Any], largest: bool) -> Any:
 
         return inlined(complex_wins)
     if dtype.kind == "f":
-        if largest:
-            return inlined(lambda a, b: not (a <= b) and b == b)
-        return inlined(lambda a, b: not (a >= b) and b == b)
-    return inlined(lambda a, b: a > b) if largest else inlined(lambda a, b: a < b)
+
+        def float_wins(a, b):
+            return (not (a <= b) if largest else not (a >= b)) and b == b
+
+        return inlined(float_wins)
+
+    def whole_wins(a, b):
+        return a > b if largest else a < b
+
+    return inlined(whole_wins)

@@ -10,6 +10,7 @@ import numpy as np
 
 from numgrad_kernels.library import library
 from numgrad_kernels.prelude import namespace
+from numgrad_kernels.symbols import Routine, is_symbolic
 
 #: NumPy's dtype letter -> BLAS's.
 LETTERS = {"f": "s", "d": "d", "F": "c", "D": "z"}
@@ -19,6 +20,9 @@ STORAGE = {
     "?": "b1", "b": "i8", "B": "u8", "h": "i16", "H": "u16", "i": "i32", "I": "u32", "l": "i64", "L": "u64",
     "q": "i64", "Q": "u64", "e": "f16", "f": "f32", "d": "f64", "F": "c64", "D": "c128",
 }  # fmt: skip
+
+
+_SMALL = 8  # up to this size loops are faster than a call
 
 
 def pointer_to(dtype: np.dtype[Any]) -> Any:
@@ -35,7 +39,6 @@ def routines(*names: str) -> Callable[[tuple[str, ...]], tuple[str, ...]]:
     return required
 
 
-@cache
 def fortran(table: str, routine: str, signature: str) -> Any:
     """Make a Fortran routine callable out of a kernel.
 
@@ -51,10 +54,16 @@ def fortran(table: str, routine: str, signature: str) -> Any:
 
     Returns
     -------
-    intrinsic
+    intrinsic or Routine
         Takes the arguments by value, puts them on the stack and passes their addresses; returns the status (0 without
         an ``o``).
     """
+    symbol = f"ng_{table}_{routine}"
+    return Routine(symbol, signature) if is_symbolic() else _intrinsic(routine, symbol, signature)
+
+
+@cache
+def _intrinsic(routine: str, symbol: str, signature: str) -> Any:
     from llvmlite import ir
     from numba import types
     from numba.core import cgutils
@@ -64,7 +73,6 @@ def fortran(table: str, routine: str, signature: str) -> Any:
              "Z": types.complex128, "p": types.int64}  # fmt: skip
     given = [kinds[letter] for letter in signature if letter != "o"]
     byte_pointer = ir.IntType(8).as_pointer()
-    symbol = f"ng_{table}_{routine}"
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         status = cgutils.alloca_once(builder, ir.IntType(32))
@@ -95,7 +103,7 @@ def fortran(table: str, routine: str, signature: str) -> Any:
 
 def _routines(dtypes: tuple[str, ...]) -> tuple[str, ...]:
     letter = LETTERS.get(np.dtype(dtypes[0]).char)
-    return (f"blas:{letter}gemm", f"blas:{letter}gemv") if letter else ()
+    return (f"blas:{letter}gemm",) if letter else ()
 
 
 @library("matmul", family="linalg", requires=_routines)
@@ -116,10 +124,7 @@ def _blas_matmul(dtype: np.dtype[Any]) -> Callable[..., None]:
     letter = LETTERS[dtype.char]
     scalar = letter.upper()
     gemm = fortran("blas", f"{letter}gemm", f"cciii{scalar}pipi{scalar}pi")
-    gemv = fortran("blas", f"{letter}gemv", f"cii{scalar}pipi{scalar}pi")
-    names = namespace()
-    mem_zero, sum_add = names["mem_zero"], names["sum_add"]
-    as_x = pointer_to(dtype)
+    mem_zero, as_x = namespace()["mem_zero"], pointer_to(dtype)
     item = dtype.itemsize
     one, zero = dtype.type(1), dtype.type(0)
     plain, trans = ord("N"), ord("T")
@@ -127,7 +132,6 @@ def _blas_matmul(dtype: np.dtype[Any]) -> Callable[..., None]:
     def kernel(args, lo, hi):  # type: ignore[no-untyped-def]
         m, n, k = args[4], args[5], args[6]
         ta, tb = args[7] != 0, args[8] != 0
-        small = m <= 8 and n <= 8 and k <= 8
         if k == 0:
             mem_zero(args[2] + lo * m * n * item, (hi - lo) * m * n * item)
         elif m > 0 and n > 0:
@@ -137,29 +141,58 @@ def _blas_matmul(dtype: np.dtype[Any]) -> Callable[..., None]:
                 at_a = args[0] + i * m * k * item
                 at_b = args[1] + i * k * n * item
                 at_c = args[2] + i * m * n * item
-                if small or (m == 1 and n == 1):
+                if m <= _SMALL and n <= _SMALL and k <= _SMALL:
                     a, b, c = as_x(at_a), as_x(at_b), as_x(at_c)
                     for r in range(m):
                         for s in range(n):
                             total = zero
                             for p in range(k):
-                                total = sum_add(total, a[r * row_a + p * col_a] * b[p * row_b + s * col_b])
+                                total = total + a[r * row_a + p * col_a] * b[p * row_b + s * col_b]
                             c[r * n + s] = total
-                elif n == 1:
-                    mem_zero(at_c, m * item)  # a routine may scale what it finds, and 0 * NaN is NaN
-                    if ta:
-                        gemv(plain, m, k, one, at_a, m, at_b, 1, zero, at_c, 1)
-                    else:
-                        gemv(trans, k, m, one, at_a, k, at_b, 1, zero, at_c, 1)
-                elif m == 1:
-                    mem_zero(at_c, n * item)
-                    if tb:
-                        gemv(trans, k, n, one, at_b, k, at_a, 1, zero, at_c, 1)
-                    else:
-                        gemv(plain, n, k, one, at_b, n, at_a, 1, zero, at_c, 1)
                 else:
                     gemm(trans if tb else plain, trans if ta else plain, n, m, k, one,
                          at_b, k if tb else n, at_a, m if ta else k, zero, at_c, n)  # fmt: skip
+
+    return kernel
+
+
+@library("matvec", family="linalg", requires=routines("blas:?gemv"))
+def matvec(a_dtype: np.dtype[Any], b_dtype: np.dtype[Any], out_dtype: np.dtype[Any]) -> Callable[..., None]:
+    """Products of which one operand is a column or a row; ``args`` as for `matmul`."""
+    letter = LETTERS[out_dtype.char]
+    scalar = letter.upper()
+    gemv = fortran("blas", f"{letter}gemv", f"cii{scalar}pipi{scalar}pi")
+    mem_zero, as_x = namespace()["mem_zero"], pointer_to(out_dtype)
+    item = out_dtype.itemsize
+    one, zero = out_dtype.type(1), out_dtype.type(0)
+    plain, trans = ord("N"), ord("T")
+
+    def kernel(args, lo, hi):  # type: ignore[no-untyped-def]
+        k = args[6]
+        column = args[5] == 1
+        rows = args[4] if column else args[5]
+        matrices, vectors = (args[0], args[1]) if column else (args[1], args[0])
+        across = args[7] != 0 if column else args[8] == 0  # the rows of the product are the matrix's columns in memory
+        if rows > 0 and k > 0:
+            for i in range(lo, hi):
+                at_a, at_x = matrices + i * rows * k * item, vectors + i * k * item
+                at_y = args[2] + i * rows * item
+                if rows <= _SMALL and k <= _SMALL:
+                    a, x, y = as_x(at_a), as_x(at_x), as_x(at_y)
+                    step, along = (1, rows) if across else (k, 1)
+                    for r in range(rows):
+                        total = zero
+                        for p in range(k):
+                            total = total + a[r * step + p * along] * x[p]
+                        y[r] = total
+                else:
+                    mem_zero(at_y, rows * item)  # a routine may scale what it finds, and 0 * NaN is NaN
+                    if across:
+                        gemv(plain, rows, k, one, at_a, rows, at_x, 1, zero, at_y, 1)
+                    else:
+                        gemv(trans, k, rows, one, at_a, k, at_x, 1, zero, at_y, 1)
+        else:
+            mem_zero(args[2] + lo * rows * item, (hi - lo) * rows * item)
 
     return kernel
 

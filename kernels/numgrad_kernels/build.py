@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib import import_module
-from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from threading import Lock
 
@@ -134,12 +134,17 @@ def build_source(source: str, *, namespace_name: str = "prelude", requires: tupl
         text = translate(source, symbol) if front_end == "direct" else None
         if text is not None:
             _show_in_tracebacks(source, symbol)
-            code, _ = engine.emit_object(text, internalize=(symbol,))
-            return KernelObject(code, symbol, engine.undefined_symbols(code))
+            return _assembled(text, symbol)
         function = _define(source, symbol, import_module(f"numgrad_kernels.{namespace_name}").namespace())
         return compile_kernel(function, symbol, f"generated kernel\n{source}\n")
 
     return _build(key, source, compiled, lambda: requires)
+
+
+def _assembled(text: str, symbol: str) -> KernelObject:
+    """Object code of LLVM IR text that defines `symbol`."""
+    code, _ = engine.emit_object(text, internalize=(symbol,))
+    return KernelObject(code, symbol, engine.undefined_symbols(code))
 
 
 def build_library(name: str, dtypes: tuple[str, ...]) -> BuiltKernel:
@@ -159,12 +164,15 @@ def build_library(name: str, dtypes: tuple[str, ...]) -> BuiltKernel:
     """
     import numpy
 
-    key = _key("library", name, *dtypes)
+    key = _key("library", name, settings.front_end, *dtypes)
     title = f"library kernel {name}({', '.join(dtypes)})"
 
     def compiled(symbol: str) -> KernelObject:
-        function = library.find(name).factory(*(numpy.dtype(dtype) for dtype in dtypes))
-        return compile_kernel(function, symbol, title)
+        factory, given = library.find(name).factory, tuple(numpy.dtype(dtype) for dtype in dtypes)
+        from numgrad_kernels.translate_library import translate_library  # it is wanted only where something is compiled
+
+        text = translate_library(factory, given, symbol) if settings.front_end == "direct" else None
+        return _assembled(text, symbol) if text is not None else compile_kernel(factory(*given), symbol, title)
 
     return _build(key, title, compiled, lambda: library.find(name).requires(dtypes))
 
@@ -267,9 +275,20 @@ def _fingerprint() -> bytes:
     for file in sorted(root.rglob("*.py")):
         if file.parent != root or file.name not in _NOT_CODE:
             digest.update(str(file.relative_to(root)).encode() + b"\0" + file.read_bytes() + b"\0")
-    for part in (version("numba"), version("llvmlite"), cpu_name(), feature_string()):
+    for part in (_version("numba"), _version("llvmlite"), cpu_name(), feature_string()):
         digest.update(part.encode() + b"\0")
     return digest.digest()
+
+
+def _version(package: str) -> str:
+    """What tells one release of a package from another, without importing it, nor the reader of its metadata."""
+    found = find_spec(package)
+    file = Path(found.origin).parent / "_version.py" if found is not None and found.origin else None
+    if file is not None and file.is_file():
+        return file.read_text()
+    from importlib.metadata import version
+
+    return version(package)
 
 
 def _key(*parts: str) -> str:

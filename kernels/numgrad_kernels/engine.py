@@ -9,9 +9,14 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import importlib
+import importlib.util
 import platform
 import struct
+import sys
 from functools import cache
+from importlib.machinery import EXTENSION_SUFFIXES, ExtensionFileLoader, FileFinder
+from pathlib import Path
 from typing import Any
 
 from numgrad_kernels import blas_threads
@@ -118,12 +123,31 @@ def register_symbol(name: str, address: int) -> None:
 
 
 @cache
-def _linear_algebra_tables() -> dict[str, dict[str, Any]]:
-    """SciPy's tables of BLAS and LAPACK pointers, as Cython exports them."""
-    from scipy.linalg import cython_blas, cython_lapack
-
+def _linear_algebra_table(name: str) -> dict[str, Any]:
+    """SciPy's table of BLAS or LAPACK pointers, as Cython exports it."""
     blas_threads.follow()
-    return {"blas": cython_blas.__pyx_capi__, "lapack": cython_lapack.__pyx_capi__}
+    return _extension(f"scipy.linalg.cython_{name}").__pyx_capi__  # type: ignore[no-any-return]
+
+
+def _extension(name: str) -> Any:
+    """An extension module of SciPy, loaded by itself: importing its package takes ten times as long.
+
+    Where it cannot be found or loaded so (a package inside an archive, a platform whose libraries the package has to
+    find first), it is imported.
+    """
+    if name not in sys.modules:
+        package, _, module = name.partition(".")
+        found = importlib.util.find_spec(package)
+        parts = module.split(".")
+        for folder in (found.submodule_search_locations or ()) if found is not None else ():
+            finder = FileFinder(str(Path(folder, *parts[:-1])), (ExtensionFileLoader, EXTENSION_SUFFIXES))
+            spec = finder.find_spec(name)
+            if spec is not None and spec.loader is not None:
+                with contextlib.suppress(ImportError):
+                    loaded = importlib.util.module_from_spec(spec)
+                    spec.loader.exec_module(loaded)
+                    return loaded
+    return importlib.import_module(name)
 
 
 def blas_symbol(name: str) -> str:
@@ -146,7 +170,7 @@ def blas_symbol(name: str) -> str:
     """
     family, _, routine = name.rpartition(":")
     for table in (family,) if family else ("blas", "lapack"):
-        capsule = _linear_algebra_tables().get(table, {}).get(routine)
+        capsule = _linear_algebra_table(table).get(routine) if table in ("blas", "lapack") else None
         if capsule is not None:
             symbol = f"ng_{table}_{routine}"
             with _lock:

@@ -15,26 +15,25 @@ import numpy as np
 from numgrad_kernels.blas import pointer_to
 from numgrad_kernels.library import library
 from numgrad_kernels.prelude import namespace
+from numgrad_kernels.symbols import inlined
 
 __all__: list[str] = []
 
 
 def _resolver(index_dtype: np.dtype[Any]) -> Any:
     """Make ``resolve(raw, n)``: the position that an index means, or -1 if it is out of range."""
-    from numba import njit
-
     i64 = namespace()["i64"]
 
     if index_dtype.kind == "u":
 
-        @njit(inline="always")
+        @inlined
         def resolve(raw: Any, n: Any) -> Any:
             position = i64(raw)  # beyond int64 it comes out negative, which is out of range too
             return position if 0 <= position < n else i64(-1)
 
     else:
 
-        @njit(inline="always")
+        @inlined
         def resolve(raw: Any, n: Any) -> Any:
             position = i64(raw)
             if position < 0:
@@ -46,32 +45,30 @@ def _resolver(index_dtype: np.dtype[Any]) -> Any:
 
 def _combiner(dtype: np.dtype[Any], add: bool) -> Any:
     """Make ``combine(out, place, values, source)``: write one element, or add it to what is there."""
-    from numba import njit
-
     names = namespace()
     load_f16, store_f16 = names["load_f16"], names["store_f16"]
 
     if not add:
 
-        @njit(inline="always")
+        @inlined
         def combine(out: Any, place: Any, values: Any, source: Any) -> None:
             out[place] = values[source]
 
     elif dtype == np.float16:
 
-        @njit(inline="always")
+        @inlined
         def combine(out: Any, place: Any, values: Any, source: Any) -> None:
             store_f16(out, place, load_f16(out, place) + load_f16(values, source))
 
     elif dtype == np.bool_:
 
-        @njit(inline="always")
+        @inlined
         def combine(out: Any, place: Any, values: Any, source: Any) -> None:
             out[place] |= values[source]
 
     else:
 
-        @njit(inline="always")
+        @inlined
         def combine(out: Any, place: Any, values: Any, source: Any) -> None:
             out[place] += values[source]
 

@@ -16,6 +16,7 @@ from numgrad_kernels import cholesky, spectral
 from numgrad_kernels.blas import LETTERS, fortran, pointer_to, routines
 from numgrad_kernels.library import library
 from numgrad_kernels.prelude import namespace
+from numgrad_kernels.symbols import inlined
 
 __all__ = ["cholesky", "spectral"]
 
@@ -89,15 +90,13 @@ def lu_solve(a_dtype: np.dtype[Any], lu_dtype: np.dtype[Any], pivots_dtype: np.d
     With ``A^T = P L U`` a solve with A is ``X^T = B^T U^-1 L^-1 P^-1``, one with its transpose
     ``X^T = B^T P L^-T U^-T``; P exchanges columns of X^T, which are rows of the row-major X.
     """
-    from numba.extending import register_jitable
-
     trsm, trsv = _triangular_routines(x_dtype)
     names = namespace()
     mem_copy, as_word, as_int, as_x = names["mem_copy"], names["as_i64"], names["as_i32"], pointer_to(x_dtype)
     item, one, zero = x_dtype.itemsize, x_dtype.type(1), x_dtype.type(0)
     is_complex = x_dtype.kind == "c"
 
-    @register_jitable
+    @inlined
     def exchange(x, i, j, r):  # type: ignore[no-untyped-def]
         if i != j:
             for s in range(r):

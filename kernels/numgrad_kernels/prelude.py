@@ -14,7 +14,7 @@ import functools
 import math
 from typing import Any
 
-from numgrad_kernels import intrinsics, vmath
+from numgrad_kernels import intrinsics, symbols, vmath
 
 #: Storage name -> name of the Numba type that the pointer ``as_<name>`` points at.
 POINTERS = {
@@ -47,7 +47,7 @@ def namespace() -> dict[str, Any]:
         ``math``; casts ``f32 f64 i8 .. u64 c64 c128``; ``as_<dtype>(address)`` pointer makers; ``load_f16``,
         ``store_f16``, ``load_b1``, ``store_b1``; the ``vm_*`` functions and ``select``; ``sum_add``, ``prod_mul``,
         ``nan_max``, ``nan_min``; ``mem_copy``, ``mem_zero``; ``address_of``; ``conj`` and ``real`` of floats and
-        complex numbers.
+        complex numbers; ``load`` and ``store`` of elements that are stored as they are computed with; ``boolean``.
 
     Examples
     --------
@@ -55,14 +55,14 @@ def namespace() -> dict[str, Any]:
     >>> sorted(name for name in namespace() if name.startswith("mem"))
     ['mem_copy', 'mem_zero']
     """
-    return dict(_names())
+    return symbols.Names() if symbols.is_symbolic() else dict(_names())
 
 
 @functools.lru_cache(maxsize=1)
 def _names() -> dict[str, Any]:
     from numba import types
 
-    names: dict[str, Any] = {"math": math}
+    names: dict[str, Any] = {"math": math, "boolean": types.boolean}
     for short in CASTS:
         names[short] = getattr(types, POINTERS[short])
     for short, long in POINTERS.items():
@@ -263,7 +263,22 @@ def _memory_intrinsics() -> dict[str, Any]:
 
         return types.int64(pointer), codegen
 
-    return {"mem_copy": mem_copy, "mem_zero": mem_zero, "address_of": address_of}
+    @intrinsic
+    def load(typingctx: Any, pointer: Any, index: Any) -> Any:
+        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            return builder.load(builder.gep(args[0], [args[1]]))
+
+        return pointer.dtype(pointer, types.intp), codegen
+
+    @intrinsic
+    def store(typingctx: Any, pointer: Any, index: Any, value: Any) -> Any:
+        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            builder.store(args[2], builder.gep(args[0], [args[1]]))
+            return context.get_dummy_value()
+
+        return types.void(pointer, types.intp, pointer.dtype), codegen
+
+    return {"mem_copy": mem_copy, "mem_zero": mem_zero, "address_of": address_of, "load": load, "store": store}
 
 
 def _complex_intrinsics() -> dict[str, Any]:

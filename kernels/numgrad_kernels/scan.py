@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from numgrad_kernels.access import access, inlined, wins
+from numgrad_kernels.access import access, wins
 from numgrad_kernels.library import library
+from numgrad_kernels.symbols import inlined
 
 
 def _running(dtype: np.dtype[Any], start: float, combine: Any) -> Callable[..., None]:
@@ -57,13 +58,21 @@ def _running(dtype: np.dtype[Any], start: float, combine: Any) -> Callable[..., 
 @library("cumsum", family="scan")
 def cumsum(dtype):
     number = access(dtype).number
-    return _running(dtype, 0, inlined(lambda a, b: number(a + b)))
+
+    def combine(a, b):
+        return number(a + b)
+
+    return _running(dtype, 0, inlined(combine))
 
 
 @library("cumprod", family="scan")
 def cumprod(dtype):
     number = access(dtype).number
-    return _running(dtype, 1, inlined(lambda a, b: number(a * b)))
+
+    def combine(a, b):
+        return number(a * b)
+
+    return _running(dtype, 1, inlined(combine))
 
 
 @library("logcumsumexp", family="scan")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from numgrad_kernels.access import access, before, inlined
+from numgrad_kernels.access import access, before
 from numgrad_kernels.library import library
+from numgrad_kernels.symbols import inlined
 
 # Runs of this length are sorted by insertion before they are merged.
 RUN = 16

@@ -46,12 +46,14 @@ def translate(source: str, symbol: str) -> str | None:
     True
     """
     try:
-        return str(_Translator(symbol).module_of(ast.parse(source)))
+        return str(Translator(symbol).module_of(ast.parse(source)))
     except (Untranslated, SyntaxError):
         return None
 
 
-class _Translator(Values):
+class Translator(Values):
+    """Writes the function of one kernel."""
+
     def __init__(self, symbol: str) -> None:
         super().__init__(symbol)
         ir = self.ir

@@ -210,8 +210,9 @@ def _library(node: Node) -> Launch:
     sizes = list(library.sizes(ins, outs, node.attrs))
     try:
         if library.function is None:
-            built = kernels("build").build_library(library.name, dtypes)
-            source = f"# library kernel {library.name}({', '.join(dtypes)})\n"
+            name = library.pick(ins, outs, node.attrs) if library.pick is not None else library.name
+            built = kernels("build").build_library(name, dtypes)
+            source = f"# library kernel {name}({', '.join(dtypes)})\n"
         else:
             built, integers = _user_kernel(*library.function(node.attrs), ins, outs)
             source, sizes = built.source, sizes + integers

@@ -25,6 +25,8 @@ class Library:
     ``hi = span`` or for disjoint chunks of that range (when `parallel`). A kernel that writes non-zero to the status
     word makes the call raise `raises` (numpy.linalg.LinAlgError if None) with the text `error`.
 
+    `pick` chooses another kernel, which takes the same arguments, for some specs.
+
     With `function` the kernel is made of a user's function of arrays: ``function(attrs) -> (callable, attributes)``;
     integers and sizes among the attributes follow `sizes` in the table, the other attributes are constants of the
     kernel.
@@ -44,6 +46,7 @@ class Library:
     parallel: bool = False
     error: str = ""
     raises: type[Exception] | None = None
+    pick: Callable[[Sequence[Spec], Sequence[Spec], Mapping[str, Any]], str] | None = None
     function: Callable[[Mapping[str, Any]], tuple[Callable[..., Any], Mapping[str, Any]]] | None = None
 
 

@@ -90,6 +90,11 @@ def _span_matmul(ins: Sequence[Spec], outs: Sequence[Spec], attrs: Mapping[str, 
     return size_product(outs[0].shape[:-2] if blas else outs[0].shape[:-1])
 
 
+def _pick_matmul(ins: Sequence[Spec], outs: Sequence[Spec], attrs: Mapping[str, Any]) -> str:
+    vector = any(isinstance(d, int) and d == 1 for d in outs[0].shape[-2:])
+    return "matvec" if vector and outs[0].dtype.char in "fdFD" else "matmul"
+
+
 def _flops_matmul(ins: Sequence[Spec], outs: Sequence[Spec], attrs: Mapping[str, Any]) -> Dim:
     _, k = _core(ins[0], attrs["transpose_a"])
     return size_product((2, *outs[0].shape, k))
@@ -113,7 +118,8 @@ def _samples_matmul(rng: Any) -> list[tuple[Sequence[Any], Mapping[str, Any]]]:
 
 
 define("matmul", "general", _infer_matmul, _evaluate_matmul, vjp=_vjp_matmul, jvp=_jvp_matmul, dtypes="biufc",
-       library=Library("matmul", sizes=_sizes_matmul, span=_span_matmul, flops=_flops_matmul, parallel=True),
+       library=Library("matmul", sizes=_sizes_matmul, span=_span_matmul, flops=_flops_matmul, parallel=True,
+                       pick=_pick_matmul),
        samples=_samples_matmul, public="matmul", doc="Matrix product over the last two axes.")
 
 
