@@ -67,7 +67,9 @@ class Translator(Values):
 
     def module_of(self, tree: ast.Module) -> Any:
         function = tree.body[0] if len(tree.body) == 1 else None
-        if not isinstance(function, ast.FunctionDef) or ast.unparse(function.args) != ", ".join(_PARAMETERS):
+        if not isinstance(function, ast.FunctionDef) or function.name != "kernel":
+            raise Untranslated
+        if ast.unparse(function.args) != ", ".join(_PARAMETERS):
             raise Untranslated
         args, low, high = self.function.args
         self.names = {"args": Typed("*i64", args), "lo": Typed("i64", low), "hi": Typed("i64", high)}
