@@ -40,7 +40,7 @@ def numgrad_first(function: Callable[..., Any], *arguments: Any) -> dict[str, An
     import numgrad as ng
 
     imported = time.perf_counter()
-    kit = SimpleNamespace(np=ng, softplus=ng.softplus)
+    kit = SimpleNamespace(np=ng, softplus=ng.softplus, scan=ng.scan)
     f = ng.value_and_grad(lambda *given: function(kit, *given))
     f(*arguments)
     first = time.perf_counter()
@@ -69,7 +69,7 @@ def jax_first(function: Callable[..., Any], *arguments: Any) -> dict[str, Any]:
 
     jax.config.update("jax_enable_x64", True)
     imported = time.perf_counter()
-    kit = SimpleNamespace(np=jnp, softplus=lambda x: jnp.logaddexp(x, 0.0))
+    kit = SimpleNamespace(np=jnp, softplus=lambda x: jnp.logaddexp(x, 0.0), scan=jax.lax.scan)
     f = jax.jit(jax.value_and_grad(lambda *given: function(kit, *given)))
     jax.block_until_ready(f(*arguments))
     first = time.perf_counter()
@@ -166,6 +166,31 @@ probe(
     sizes=((569, 30),),
     warm=True,
     versions={"numgrad": _small["numgrad"]},
+)
+
+
+def _recurrence(kit: Any, w: Any, first: Any, rows: Any) -> Any:
+    """A scan whose body has ten operations."""
+
+    def step(c: Any, u: Any) -> Any:
+        a = kit.np.tanh(c * w + u)
+        b = a * a - c
+        return a + 0.5 * kit.np.exp(-b * b), b
+
+    last, stacked = kit.scan(step, first, rows)
+    return kit.np.sum(last) + kit.np.sum(stacked)
+
+
+def _recurred(size: tuple[int, ...]) -> tuple[Any, ...]:
+    steps, *shape = size
+    return np.full(shape, 0.7), np.full(shape, 0.3), np.linspace(0.0, 1.0, int(np.prod(size))).reshape(size)
+
+
+probe(
+    name="scan_cold",
+    title="scan of n steps with ten operations on a number, or a vector, value and gradient: first result, no cache",
+    sizes=((100,), (100, 32)),
+    versions=_firsts(_recurrence, _recurred, ("numgrad", "jax")),
 )
 
 
