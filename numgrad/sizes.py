@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -12,21 +13,9 @@ from numgrad.errors import ShapeError, at, user_line
 if TYPE_CHECKING:
     from numgrad.assumptions import ShapeEnv
 
-__all__ = [
-    "Dim",
-    "Shape",
-    "Size",
-    "canonical",
-    "canonical_shape",
-    "dim_key",
-    "dim_value",
-    "lone_symbol",
-    "same_shape",
-    "same_size",
-    "size_max",
-    "size_min",
-    "size_product",
-]
+__all__ = ["COMPOUND", "Dim", "Shape", "Size", "canonical", "canonical_shape", "dim_key", "dim_value",
+           "lone_symbol", "same_shape", "same_size", "size_bits", "size_isqrt", "size_max", "size_min",
+           "size_product"]
 
 
 class Symbol:
@@ -47,7 +36,7 @@ class Symbol:
 
 
 class _Compound:
-    """A size that is no polynomial: ``floordiv``, ``mod``, ``max`` or ``min`` of two sizes."""
+    """No polynomial: ``floordiv``, ``mod``, ``max`` or ``min`` of two sizes, ``isqrt`` or ``bits`` of one."""
 
     __slots__ = ("args", "kind")
 
@@ -81,11 +70,15 @@ def dim_key(dim: Dim) -> Any:
     return dim if isinstance(dim, int) else dim.key
 
 
-_COMPOUND: dict[str, Callable[[int, int], int]] = {
+
+#: Kinds of sizes that are no polynomials, and what they are for integers.
+COMPOUND: dict[str, Callable[[int, int], int]] = {
     "floordiv": lambda a, b: a // b,
     "mod": lambda a, b: a % b,
     "max": max,
     "min": min,
+    "isqrt": lambda a, _: math.isqrt(a),
+    "bits": lambda a, _: a.bit_length(),
 }
 
 _Terms = tuple[tuple[tuple[Any, ...], int], ...]
@@ -356,14 +349,14 @@ def _divide_exactly(a: Dim, b: Dim) -> Dim | None:
 
 def _compound(kind: str, a: Dim, b: Dim) -> Dim:
     if isinstance(a, int) and isinstance(b, int):
-        return _COMPOUND[kind](a, b)
+        return COMPOUND[kind](a, b)
     if kind in ("floordiv", "mod"):
         if isinstance(b, int) and b == 0:
             raise ZeroDivisionError("division of a size by zero")
         exact = _divide_exactly(a, b)
         if exact is not None:
             return exact if kind == "floordiv" else 0
-    elif dim_key(a) == dim_key(b):
+    elif kind in ("max", "min") and dim_key(a) == dim_key(b):
         return a
     return _make({(_Compound(kind, (a, b)),): 1})
 
@@ -426,6 +419,16 @@ def size_product(sizes: Iterable[Dim]) -> Dim:
 def size_max(a: Dim, b: Dim) -> Dim:
     """The larger of two sizes."""
     return _compound("max", a, b)
+
+
+def size_isqrt(a: Dim) -> Dim:
+    """The integer part of the square root of a size that is not negative."""
+    return _compound("isqrt", a, 0)
+
+
+def size_bits(a: Dim) -> Dim:
+    """How many binary digits a size has; 0 for 0."""
+    return _compound("bits", a, 0)
 
 
 def size_min(a: Dim, b: Dim) -> Dim:

@@ -10,6 +10,7 @@ import numpy as np
 from numgrad.assumptions import Guard, ShapeEnv
 from numgrad.errors import DtypeError, ShapeError, at, user_line
 from numgrad.sizes import (
+    COMPOUND,
     Dim,
     Shape,
     Size,
@@ -20,12 +21,15 @@ from numgrad.sizes import (
     lone_symbol,
     same_shape,
     same_size,
+    size_bits,
+    size_isqrt,
     size_max,
     size_min,
     size_product,
 )
 
 __all__ = [
+    "COMPOUND",
     "SUPPORTED_DTYPES",
     "Dim",
     "Guard",
@@ -46,6 +50,8 @@ __all__ = [
     "same_shape",
     "same_size",
     "show_shape",
+    "size_bits",
+    "size_isqrt",
     "size_max",
     "size_min",
     "size_product",

@@ -29,6 +29,7 @@ WITHOUT_CASES = {
     "njit_function": "its value and derivative are the user's: tests/test_extend.py",
     "recompute_grad": "its derivative is that of a function: tests/test_recompute.py",
     "scan": "its meaning is its body's: tests/test_control.py",
+    "adjoint_scan": "its meaning is its bodies': tests/test_checkpoints.py",
     "while_loop": "its meaning is its body's: tests/test_control.py",
     "switch": "its meaning is its branches': tests/test_control.py",
     "trip_count": "counts the trips of a body: tests/test_control.py",

@@ -18,7 +18,7 @@ Results' rows are (target word, A, B, bytes): the last state.
 
 from __future__ import annotations
 
-from numgrad_kernels import build, driver
+from numgrad_kernels import build, control_adjoint, driver
 
 _IR = """
 declare i64 @ng_run(ptr, i64)
@@ -260,13 +260,13 @@ entry:
 }
 """
 
-NAMES = ("ng_scan", "ng_while", "ng_switch")
+NAMES = ("ng_scan", "ng_while", "ng_switch", "ng_adjoint")
 _addresses: dict[str, int] = {}
 
 
 def address(kind: str) -> int:
-    """The address of the kernel that runs a "scan", a "while" or a "switch"."""
+    """The address of the kernel that runs a "scan", a "while", a "switch" or an "adjoint" (`control_adjoint`)."""
     if not _addresses:
         driver.run_address()  # the kernels call the driver by name
-        _addresses.update(build.build_ir(_IR, NAMES))
+        _addresses.update(build.build_ir(_IR + control_adjoint.IR, NAMES))
     return _addresses[f"ng_{kind}"]

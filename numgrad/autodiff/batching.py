@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from numgrad.autodiff.control import closed
+from numgrad.autodiff.bodies import closed
 from numgrad.errors import KernelError, ShapeError, at, user_line
 from numgrad.graph.body import trace_body
 from numgrad.graph.core import Operation, Tensor, apply, apply_all

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from numgrad.autodiff.adjoint import there_and_back
+from numgrad.autodiff.bodies import closed, divided, floats, or_zeros, present, row_spec
 from numgrad.autodiff.forward import pushforward
 from numgrad.autodiff.reverse import build_gradients
 from numgrad.errors import GradientError, at
@@ -29,21 +31,6 @@ from numgrad.types import Spec, is_trainable
 
 __all__ = ["closed"]
 
-
-def _floats(tensors: Sequence[Tensor]) -> list[int]:
-    return [i for i, t in enumerate(tensors) if is_trainable(t.dtype)]
-
-
-def closed(graph: Any, inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> tuple[Body, list[Tensor]]:
-    """A body whose last inputs carry what it reads of outer graphs, and these outer tensors."""
-    outer, inner = list(graph.reached), list(graph.reached.values())
-    return Body(graph, [*inputs, *inner], outputs), outer
-
-
-def _or_zeros(gradient: Tensor | None, like: Tensor) -> Tensor:
-    return cast_to(gradient, like.dtype) if gradient is not None else apply("zeros_like", like)
-
-
 # -- scan
 
 
@@ -52,6 +39,10 @@ def _scan_vjp(op: Operation, cts: Sequence[Tensor | None]) -> list[Tensor | None
     attrs, body = op.attrs, op.attrs["body"]
     carries, rows = attrs["carries"], attrs["rows"]
     init, xs, captured = op.inputs[:carries], op.inputs[carries:carries + rows], op.inputs[carries + rows:]
+    checkpoint = attrs.get("checkpoint", "all")
+    if checkpoint != "all":
+        return _pull_steps(op.graph, body, init, xs, captured, None, cts, attrs["length"], not attrs["reverse"],
+                           checkpoint)
     keep = Body(body.graph, body.inputs, (*body.outputs, *body.inputs[:carries]))
     extended = apply_all("scan", *op.inputs, **{**attrs, "body": keep, "extends": op})
     kept = extended[len(op.outputs):]
@@ -59,14 +50,14 @@ def _scan_vjp(op: Operation, cts: Sequence[Tensor | None]) -> list[Tensor | None
 
 
 def _pull_steps(outside: Graph, body: Body, init: Sequence[Tensor], xs: Sequence[Tensor], captured: Sequence[Tensor],
-                kept: Sequence[Tensor], cts: Sequence[Tensor | None], length: Any,
-                reverse: bool) -> list[Tensor | None]:
-    """The cotangents of a scan's inputs, given the carries `kept` before each step."""
+                kept: Sequence[Tensor] | None, cts: Sequence[Tensor | None], length: Any, reverse: bool,
+                checkpoint: Any = "all") -> list[Tensor | None]:
+    """The cotangents of a scan's inputs, given the carries before each step; without them they are computed again."""
     carries = len(init)
-    flowing = _floats(init)
+    flowing = floats(init)
     row_cts = [(k, ct) for k, ct in enumerate(cts[carries:], carries) if ct is not None]
-    specs = [init[i].spec for i in flowing]
-    specs += [_row(t) for t in (*kept, *xs, *(ct for _, ct in row_cts))]
+    specs = [init[i].spec for i in flowing] + ([t.spec for t in init] if kept is None else [row_spec(t) for t in kept])
+    specs += [row_spec(t) for t in (*xs, *(ct for _, ct in row_cts))]
     found: dict[str, Any] = {}
 
     def step(*given: Tensor) -> list[Tensor]:
@@ -77,7 +68,7 @@ def _pull_steps(outside: Graph, body: Body, init: Sequence[Tensor], xs: Sequence
         ys = [outputs[i] for i in flowing] + [outputs[k] for k, _ in row_cts]
         wanted = [carry[i] for i in flowing] + [t for t in (*row, *inside) if is_trainable(t.dtype)]
         gradients = iter(build_gradients(ys, wanted, [*ct_carry, *row_ct]))
-        found["carry"] = [_or_zeros(next(gradients), carry[i]) for i in flowing]
+        found["carry"] = [or_zeros(next(gradients), carry[i]) for i in flowing]
         found["rows"] = [next(gradients) if is_trainable(t.dtype) else None for t in row]
         found["captured"] = [next(gradients) if is_trainable(t.dtype) else None for t in inside]
         return found["carry"]
@@ -90,10 +81,15 @@ def _pull_steps(outside: Graph, body: Body, init: Sequence[Tensor], xs: Sequence
     live_rows = [i for i, g in enumerate(found["rows"]) if g is not None]
     pullback, outer = closed(graph, [*inputs[:len(flowing)], *totals, *inputs[len(flowing):]],
                              [*found["carry"], *added, *(found["rows"][i] for i in live_rows)])
-    start = [_or_zeros(cts[i], init[i]) for i in flowing] + [apply("zeros_like", captured[i]) for i in sums]
-    stacked = [*kept, *xs, *(ct for _, ct in row_cts)]
-    result = apply_all("scan", *start, *stacked, *outer, body=pullback, carries=len(start), rows=len(stacked),
-                       length=length, reverse=reverse, extends=None)
+    start = [or_zeros(cts[i], init[i]) for i in flowing] + [apply("zeros_like", captured[i]) for i in sums]
+    if kept is None:
+        forward = Body(body.graph, body.inputs, body.outputs[:carries])
+        result = there_and_back(forward, captured, pullback, outer, init, start, xs, [ct for _, ct in row_cts],
+                                length=length, reverse=not reverse, checkpoint=checkpoint)
+    else:
+        stacked = [*kept, *xs, *(ct for _, ct in row_cts)]
+        result = apply_all("scan", *start, *stacked, *outer, body=pullback, carries=len(start), rows=len(stacked),
+                           length=length, reverse=reverse, extends=None)
     answers: list[Tensor | None] = [None] * (carries + len(xs) + len(captured))
     for value, i in zip(result, flowing, strict=False):
         answers[i] = value
@@ -104,39 +100,36 @@ def _pull_steps(outside: Graph, body: Body, init: Sequence[Tensor], xs: Sequence
     return answers
 
 
-def _row(tensor: Tensor) -> Spec:
-    return Spec(tensor.dtype, tensor.spec.shape[1:])
-
-
 def _scan_jvp(op: Operation, tangents: Sequence[Tensor | None]) -> list[Tensor | None]:
     """One scan over the values and their tangents."""
     attrs, body = op.attrs, op.attrs["body"]
     carries, rows = attrs["carries"], attrs["rows"]
-    flowing = _floats(op.inputs[:carries])
+    flowing = floats(op.inputs[:carries])
     given_rows = [i for i in range(carries, carries + rows) if tangents[i] is not None]
     given_captured = [i for i in range(carries + rows, len(op.inputs)) if tangents[i] is not None]
     live_rows = [k for k in range(carries, len(body.outputs)) if is_trainable(body.outputs[k].dtype)]
     specs = [t.spec for t in op.inputs[:carries]] + [op.inputs[i].spec for i in flowing]
-    specs += [_row(op.inputs[i]) for i in [*range(carries, carries + rows), *given_rows]]
+    specs += [row_spec(op.inputs[i]) for i in [*range(carries, carries + rows), *given_rows]]
 
     def step(*given: Tensor) -> list[Tensor]:
-        parts = _divided(given, carries, len(flowing), rows, len(given_rows))
+        parts = divided(given, carries, len(flowing), rows, len(given_rows))
         carry, d_carry, row, d_row = parts
         inside = [apply("identity", t) for t in op.inputs[carries + rows:]]
         outputs = inline(body, [*carry, *row, *inside])
         xs = [carry[i] for i in flowing] + [row[i - carries] for i in given_rows]
         xs += [inside[i - carries - rows] for i in given_captured]
-        moves = [*d_carry, *d_row, *_present(tangents, given_captured)]
+        moves = [*d_carry, *d_row, *present(tangents, given_captured)]
         pushed = pushforward(outputs, xs, [apply("identity", t) for t in moves])
-        return [*outputs[:carries], *(_or_zeros(pushed[i], outputs[i]) for i in flowing), *outputs[carries:],
-                *(_or_zeros(pushed[k], outputs[k]) for k in live_rows)]
+        return [*outputs[:carries], *(or_zeros(pushed[i], outputs[i]) for i in flowing), *outputs[carries:],
+                *(or_zeros(pushed[k], outputs[k]) for k in live_rows)]
 
     graph, inputs, outputs = trace_body(op.graph, specs, step)
     pushing, outer = closed(graph, inputs, outputs)
-    start = [*op.inputs[:carries], *(_or_zeros(tangents[i], op.inputs[i]) for i in flowing)]
-    stacked = [*op.inputs[carries:carries + rows], *_present(tangents, given_rows)]
+    start = [*op.inputs[:carries], *(or_zeros(tangents[i], op.inputs[i]) for i in flowing)]
+    stacked = [*op.inputs[carries:carries + rows], *present(tangents, given_rows)]
     result = apply_all("scan", *start, *stacked, *outer, body=pushing, carries=len(start), rows=len(stacked),
-                       length=attrs["length"], reverse=attrs["reverse"], extends=None)
+                       length=attrs["length"], reverse=attrs["reverse"], extends=None,
+                       checkpoint=attrs.get("checkpoint", "all"))
     answers: list[Tensor | None] = [None] * len(op.outputs)
     for value, i in zip(result[carries:len(start)], flowing, strict=True):
         answers[i] = value
@@ -145,16 +138,6 @@ def _scan_jvp(op: Operation, tangents: Sequence[Tensor | None]) -> list[Tensor |
     return answers
 
 
-def _present(tangents: Sequence[Tensor | None], indices: Sequence[int]) -> list[Tensor]:
-    return [t for i in indices if (t := tangents[i]) is not None]
-
-
-def _divided(values: Sequence[Tensor], *counts: int) -> list[Sequence[Tensor]]:
-    parts, start = [], 0
-    for count in counts:
-        parts.append(values[start:start + count])
-        start += count
-    return parts
 
 
 # -- while
@@ -167,9 +150,13 @@ def _while_vjp(op: Operation, cts: Sequence[Tensor | None]) -> list[Tensor | Non
         raise GradientError(f"while_loop: reverse mode through a loop of unknown length inside another loop or branch"
                             f"{at(op.where)}; use ng.scan or ng.fori_loop for the inner one, or forward mode")
     size = op.graph.sizes.fresh()
-    op.graph.sizes.count(size, apply("trip_count", *op.inputs, binds=CountedSize(size), **attrs))
+    op.graph.sizes.count(size, apply("trip_count", *op.inputs, binds=CountedSize(size), **{k: attrs[k] for k in (
+        "cond", "body", "carries", "maximum")}))
     body = attrs["body"]
     init, captured = op.inputs[:carries], op.inputs[carries:]
+    checkpoint = attrs.get("checkpoint", "all")
+    if checkpoint != "all":
+        return _pull_steps(op.graph, body, init, (), captured, None, cts, size, True, checkpoint)
     keep = Body(body.graph, body.inputs, (*body.outputs, *body.inputs[:carries]))
     kept = apply_all("scan", *op.inputs, body=keep, carries=carries, rows=0, length=size, reverse=False, extends=op)
     return _pull_steps(op.graph, body, init, (), captured, kept[carries:], cts, size, True)
@@ -178,7 +165,7 @@ def _while_vjp(op: Operation, cts: Sequence[Tensor | None]) -> list[Tensor | Non
 def _while_jvp(op: Operation, tangents: Sequence[Tensor | None]) -> list[Tensor | None]:
     """One loop over the variables and their tangents."""
     attrs, body, cond, carries = op.attrs, op.attrs["body"], op.attrs["cond"], op.attrs["carries"]
-    flowing = _floats(op.inputs[:carries])
+    flowing = floats(op.inputs[:carries])
     given = [i for i in range(carries, len(op.inputs)) if tangents[i] is not None]
     specs = [t.spec for t in op.inputs[:carries]] + [op.inputs[i].spec for i in flowing]
 
@@ -186,10 +173,10 @@ def _while_jvp(op: Operation, tangents: Sequence[Tensor | None]) -> list[Tensor 
         carry, d_carry = values[:carries], values[carries:]
         inside = [apply("identity", t) for t in op.inputs[carries:]]
         outputs = inline(body, [*carry, *inside])
-        moves = [*d_carry, *_present(tangents, given)]
+        moves = [*d_carry, *present(tangents, given)]
         pushed = pushforward(outputs, [*(carry[i] for i in flowing), *(inside[i - carries] for i in given)],
                              [apply("identity", t) for t in moves])
-        return [*outputs, *(_or_zeros(pushed[i], outputs[i]) for i in flowing)]
+        return [*outputs, *(or_zeros(pushed[i], outputs[i]) for i in flowing)]
 
     graph, inputs, outputs = trace_body(op.graph, specs, step)
     test_graph, test_inputs, test = trace_body(
@@ -197,9 +184,9 @@ def _while_jvp(op: Operation, tangents: Sequence[Tensor | None]) -> list[Tensor 
     outer = list(dict.fromkeys([*graph.reached, *test_graph.reached]))
     bodies = [Body(g, [*i, *(g.capture(t) for t in outer)], o)
               for g, i, o in ((test_graph, test_inputs, test), (graph, inputs, outputs))]
-    start = [*op.inputs[:carries], *(_or_zeros(tangents[i], op.inputs[i]) for i in flowing)]
+    start = [*op.inputs[:carries], *(or_zeros(tangents[i], op.inputs[i]) for i in flowing)]
     result = apply_all("while_loop", *start, *outer, cond=bodies[0], body=bodies[1], carries=len(start),
-                       maximum=attrs["maximum"])
+                       maximum=attrs["maximum"], checkpoint=attrs.get("checkpoint", "all"))
     answers: list[Tensor | None] = [None] * len(op.outputs)
     for value, i in zip(result[carries:], flowing, strict=True):
         answers[i] = value
@@ -213,7 +200,7 @@ def _switch_vjp(op: Operation, cts: Sequence[Tensor | None]) -> list[Tensor | No
     """The branch that was taken pulls back; what it does not read gets zeros."""
     operands = op.inputs[1:]
     given = [(k, ct) for k, ct in enumerate(cts) if ct is not None]
-    flowing = _floats(operands)
+    flowing = floats(operands)
     specs = [t.spec for t in operands] + [ct.spec for _, ct in given]
     traced = []
     for branch in op.attrs["branches"]:
@@ -223,7 +210,7 @@ def _switch_vjp(op: Operation, cts: Sequence[Tensor | None]) -> list[Tensor | No
             own, pulled = values[:len(operands)], values[len(operands):]
             outputs = inline(branch, own)
             paths.extend(build_gradients([outputs[k] for k, _ in given], [own[i] for i in flowing], pulled))
-            return [_or_zeros(g, own[i]) for g, i in zip(paths, flowing, strict=True)]
+            return [or_zeros(g, own[i]) for g, i in zip(paths, flowing, strict=True)]
 
         traced.append((trace_body(op.graph, specs, pull), paths))
     live = [j for j in range(len(flowing)) if any(paths[j] is not None for _, paths in traced)]
@@ -240,7 +227,7 @@ def _switch_jvp(op: Operation, tangents: Sequence[Tensor | None]) -> list[Tensor
     """The branch that was taken pushes forward."""
     operands = op.inputs[1:]
     given = [i for i, t in enumerate(tangents[1:]) if t is not None]
-    live = _floats(op.outputs)
+    live = floats(op.outputs)
     specs = [t.spec for t in operands] + [operands[i].spec for i in given]
     branches = []
     for branch in op.attrs["branches"]:
@@ -249,7 +236,7 @@ def _switch_jvp(op: Operation, tangents: Sequence[Tensor | None]) -> list[Tensor
             own, moves = values[:len(operands)], values[len(operands):]
             outputs = inline(branch, own)
             pushed = pushforward(outputs, [own[i] for i in given], moves)
-            return [_or_zeros(pushed[k], outputs[k]) for k in live]
+            return [or_zeros(pushed[k], outputs[k]) for k in live]
 
         branches.append(Body(*trace_body(op.graph, specs, push)))
     answers: list[Tensor | None] = [None] * len(op.outputs)

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from numgrad.compiler.memory import Slots, bytes_of
 from numgrad.compiler.printer_numba import Argument
-from numgrad.types import Dim, Size, dim_key, size_product
+from numgrad.ops.checkpoints import snapshots
+from numgrad.types import COMPOUND, Dim, Size, dim_key, size_product
 
 if TYPE_CHECKING:
     from numgrad.compiler.lowering import Launch
 
-__all__ = ["ControlLayout", "Layout", "Sizes"]
+__all__ = ["BlockLayout", "ControlLayout", "Layout", "Sizes"]
 
 
 class Sizes:
@@ -40,7 +41,7 @@ class Sizes:
         if self._function is None:
             body = ", ".join(self.source(e) for e in self.expressions)
             text = f"lambda {', '.join(self.names.values())}: ({body}{',' if self.expressions else ''})"
-            self._function = eval(text, {"__builtins__": {}, "max": max, "min": min})
+            self._function = eval(text, {"__builtins__": {}, **COMPOUND})
         return self._function(*values)
 
     def source(self, dim: Dim) -> str:
@@ -118,9 +119,11 @@ class Layout:
         """Where a loop or branch finds what it reads and writes, and how large its state and rows are."""
         node = launch.node
         assert node is not None
-        carries, rows = node.attrs.get("carries", 0), node.attrs.get("rows", 0)
-        stacked = node.outputs[carries:] if launch.title == "scan" else ()
-        length = node.attrs["length"] if launch.title == "scan" else 0
+        attrs = node.attrs
+        carries = attrs.get("carries", 0) + attrs.get("states", 0)
+        rows = attrs.get("rows", 0) + attrs.get("results", 0)
+        length = attrs.get("length", 0)
+        stacked = node.outputs[attrs.get("states", carries):] if "length" in attrs else ()
 
         def rows_of(value: Any) -> tuple[int, int]:
             size = row_bytes(value)
@@ -130,7 +133,18 @@ class Layout:
             [place(v) for v in node.inputs], [place(v) for v in node.outputs],
             [self.sizes.index(bytes_of(v)) for v in node.inputs[:carries]],
             [rows_of(v) for v in node.inputs[carries:carries + rows]], [rows_of(v) for v in stacked],
-            self.sizes.index(length))
+            self.sizes.index(length), self._blocks(node) if launch.title == "adjoint_scan" else None)
+
+    def _blocks(self, node: Any) -> BlockLayout:
+        """How a loop that keeps few states lays them out: each is one block."""
+        offsets: list[Dim] = [0]
+        for value in node.inputs[:node.attrs["carries"]]:
+            offsets.append(offsets[-1] + (bytes_of(value) + 7) // 8 * 8)
+        block = offsets.pop()
+        kept = snapshots(node.attrs["checkpoint"], node.attrs["length"], block)
+        index = self.sizes.index
+        return BlockLayout([index(o) for o in offsets], index(block), index(kept), index(kept * block),
+                           index(kept * 8))
 
 
 class ControlLayout(NamedTuple):
@@ -145,6 +159,18 @@ class ControlLayout(NamedTuple):
     rows: list[tuple[int, int]]
     stacked: list[tuple[int, int]]
     length: int
+    blocks: BlockLayout | None = None
+
+
+class BlockLayout(NamedTuple):
+    """How states lie in blocks, as indices of sizes: offsets of carries; bytes of a block; how many blocks are kept,
+    their bytes, and the bytes of a word for each."""
+
+    offsets: list[int]
+    block: int
+    kept: int
+    kept_bytes: int
+    words: int
 
 
 def row_bytes(value: Any) -> Dim:

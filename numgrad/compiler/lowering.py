@@ -19,6 +19,7 @@ from numgrad.compiler.printer_sum import SUM_BLOCK, print_sum
 from numgrad.compiler.registers import LOOPS, Unfit, loop_in_registers
 from numgrad.compiler.rewrite import Node, Value
 from numgrad.compiler.schedule import LibraryStep
+from numgrad.compiler.tape import Tape, tape_of
 from numgrad.errors import KernelError, SourceLine, at
 from numgrad.types import Dim, ShapeEnv, Size, Spec, size_product
 
@@ -65,6 +66,7 @@ class Launch:
     flops: Dim = 0
     bodies: Sequence[Any] = ()  # of a loop or branch: the codes that it runs
     constants: Sequence[Value] = ()  # that it reads besides those of the program around it
+    tape: Tape | None = None
 
 
 def lower_step(step: Nest | LibraryStep, code_of: Callable[[Any], Any], sizes: ShapeEnv) -> list[Launch]:
@@ -88,20 +90,21 @@ def _loop_in_registers(node: Node, sizes: ShapeEnv) -> Launch:
     work = loop.operations * _trips(node)
     return Launch(built.address, built.symbol, f"{node.record.name} in registers", loop.source, list(loop.arguments), 1,
                   work * 20, False, list(node.inputs), list(node.outputs), node.where, None, None, work, (),
-                  loop.constants)
+                  loop.constants, tape_of(node))
 
 
 def _trips(node: Node) -> Dim:
     """The number of steps of a loop, for estimates of its work: a guess where it is not known."""
-    return node.attrs["length"] if node.record.name == "scan" else 100  # type: ignore[no-any-return]
+    return node.attrs.get("length", 100)  # type: ignore[no-any-return]
 
 
 def _control(node: Node, code_of: Callable[[Any], Any]) -> Launch:
     """A loop or branch: a kernel that runs codes of its own."""
     name, attrs = node.record.name, node.attrs
-    found = {"scan": ("body",), "while_loop": ("cond", "body"), "trip_count": ("cond", "body")}.get(name)
+    found = {"scan": ("body",), "while_loop": ("cond", "body"), "trip_count": ("cond", "body"),
+             "adjoint_scan": ("forward", "backward")}.get(name)
     bodies = list(attrs["branches"]) if found is None else [attrs[k] for k in found]
-    kernel = {"trip_count": "while", "while_loop": "while"}.get(name, name)
+    kernel = {"trip_count": "while", "while_loop": "while", "adjoint_scan": "adjoint"}.get(name, name)
     codes = [code_of(body) for body in bodies]
     address = kernels("control").address(kernel)
     trips = _trips(node)
@@ -124,6 +127,7 @@ def _control(node: Node, code_of: Callable[[Any], Any]) -> Launch:
         node,
         flops,
         codes,
+        tape=tape_of(node),
     )
 
 

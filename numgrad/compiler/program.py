@@ -325,7 +325,11 @@ class Program:
         return make_lowlevel(self)
 
     def plan(self) -> dict[str, Any]:
-        """What the latest plan does: steps, distinct kernels, flops, bytes moved, arena bytes, build seconds."""
+        """What the latest plan does: steps, distinct kernels, flops, bytes moved, arena bytes, build seconds.
+
+        For programs that go back through loops also ``tape_bytes``, and ``loops`` with the user's line, steps, tape
+        bytes and recomputation of each: how often a step runs forward again, on average, besides once on its way back.
+        """
         plan = next(reversed(self._plans.values()), None)
         report: dict[str, Any] = {
             "steps": len(self.launches),
@@ -337,6 +341,9 @@ class Program:
             moved = [dim_value(bytes_of(v), values) for x in self.launches for v in (*x.reads, *x.writes)]
             report |= {"flops": sum(dim_value(x.flops, values) for x in self.launches), "bytes_moved": sum(moved),
                        "arena_bytes": plan.arena_bytes, "live_bytes": plan.live_bytes}
+            loops = [tape.report(values, x.where) for x in self.code.all_launches() if (tape := x.tape) is not None]
+            if loops:
+                report |= {"tape_bytes": sum(loop["tape_bytes"] for loop in loops), "loops": loops}
         return report
 
     def profile(self, *arrays: Any, repeats: int = 5) -> list[dict[str, Any]]:

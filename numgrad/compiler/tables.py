@@ -262,7 +262,8 @@ class _Part:
     # -- loops and branches
     def _control(self, k: int, control: ControlLayout) -> int:
         launch = self.layout.launches[k]
-        make = {"scan": self._scan, "while_loop": self._while, "trip_count": self._while, "switch": self._switch}
+        make = {"scan": self._scan, "while_loop": self._while, "trip_count": self._while, "switch": self._switch,
+                "adjoint_scan": self._adjoint}
         return self.recipe.words(make[launch.title](k, control))
 
     def _body(self, k: int, which: int, locate: Locate) -> _Part:
@@ -284,7 +285,7 @@ class _Part:
         """The number of rows and their address."""
         return [Sum(len(rows)), self.recipe.at(self.recipe.words([x or ZERO for row in rows for x in row]))]
 
-    def _state(self, k: int, control: ControlLayout) -> tuple[list[tuple[Sum, Sum]], list[Sum], list[Sum]]:
+    def _state(self, k: int, control: ControlLayout) -> tuple[list[tuple[Sum, Sum]], list[Any], list[Any]]:
         """Two buffers for each carry; rows that copy the first state in, and the last one out."""
         sizes = [self.value(i) for i in control.carries]
         buffers = [(self._buffer(n, k), self._buffer(n, k)) for n in sizes]
@@ -293,7 +294,7 @@ class _Part:
             copies.append((a, self._pointer(self.still(*place)), size, ZERO))
         for place, (a, b), size in zip(control.outputs, buffers, sizes, strict=False):
             results.append((self._pointer(self.still(*place)), a, b, size))
-        return buffers, self._rows(copies), self._rows(results)
+        return buffers, copies, results
 
     def _pointer(self, place: Place) -> Sum:
         """The address of a word that holds the place's full address when the program runs."""
@@ -305,17 +306,22 @@ class _Part:
         self.starts.append((word, place.address, place.offset, None))
         return word
 
-    def _scan(self, k: int, control: ControlLayout) -> list[Sum]:
-        launch = self.layout.launches[k]
-        assert launch.node is not None
-        backwards = launch.node.attrs["reverse"]
-        buffers, copies, results = self._state(k, control)
-        count, rows = len(buffers), len(control.rows)
+    def _moving(self, backwards: bool) -> Callable[[tuple[str, int], int, int], Place]:
+        """The place of a row of an array, given indices of the bytes of a row and of all rows but the last."""
 
         def moving(place: tuple[str, int], size: int, last: int) -> Place:
             found = self.still(*place)
             first = found.offset.plus(self.value(last)) if backwards else found.offset
             return found._replace(offset=first, step=self.value(size).times(-1 if backwards else 1))
+
+        return moving
+
+    def _scan(self, k: int, control: ControlLayout) -> list[Sum]:
+        launch = self.layout.launches[k]
+        assert launch.node is not None
+        moving = self._moving(launch.node.attrs["reverse"])
+        buffers, copies, results = self._state(k, control)
+        count, rows = len(buffers), len(control.rows)
 
         def located(parity: int) -> Locate:
             def locate(kind: str, where: int) -> Place:
@@ -333,7 +339,7 @@ class _Part:
         starts = [row for body in bodies for row in body.starts]
         return [*(self.recipe.at(body.program) for body in bodies), Sum(len(bodies[0].code.launches)),
                 self.value(control.length), *self._rows([r for r in starts if r[3] is None]),
-                *self._rows([r for r in starts if r[3] is not None]), *copies, *results,
+                *self._rows([r for r in starts if r[3] is not None]), *self._rows(copies), *self._rows(results),
                 self.recipe.at(self.recipe.status)]
 
     def _while(self, k: int, control: ControlLayout) -> list[Sum]:
@@ -358,7 +364,7 @@ class _Part:
         most = launch.node.attrs["maximum"]
         return [*(at(t.program) for t in tests), Sum(len(tests[0].code.launches)), *(at(b.program) for b in bodies),
                 Sum(len(bodies[0].code.launches)), Sum(-1 if most is None else int(most)), flag, *self._rows(starts),
-                *copies, *results, at(self.recipe.status),
+                *self._rows(copies), *self._rows(results), at(self.recipe.status),
                 self._pointer(self.still(*control.outputs[0])) if counting else ZERO]
 
     def _switch(self, k: int, control: ControlLayout) -> list[Sum]:
@@ -370,3 +376,51 @@ class _Part:
         starts = [row for body in bodies for row in body.starts]
         return [self._pointer(self.still(*control.inputs[0])), Sum(len(bodies)),
                 self.recipe.at(self.recipe.words(programs)), *self._rows(starts)]
+
+    def _adjoint(self, k: int, control: ControlLayout) -> list[Sum]:
+        launch, blocks, at = self.layout.launches[k], control.blocks, self.recipe.at
+        assert launch.node is not None and blocks is not None
+        attrs, moving = launch.node.attrs, self._moving(launch.node.attrs["reverse"])
+        carries, states, rows = attrs["carries"], attrs["states"], attrs["rows"]
+        mine = carries + states + len(control.rows)
+        others = mine + attrs["shared"]
+        offsets, size = [self.value(i) for i in blocks.offsets], self.value(blocks.block)
+        pair = [self._buffer(size, k), self._buffer(size, k)]
+        kept, places = self._buffer(self.value(blocks.kept_bytes), k), self._buffer(self.value(blocks.words), k)
+        back = control._replace(inputs=control.inputs[carries:], carries=control.carries[carries:])
+        buffers, copies, results = self._state(k, back)
+        copies += [(pair[0].plus(offset), self._pointer(self.still(*place)), self.value(i), ZERO)
+                   for offset, place, i in zip(offsets, control.inputs, control.carries, strict=False)]
+
+        def forward(parity: int) -> Locate:
+            def locate(kind: str, where: int) -> Place:
+                if where < carries:
+                    return Place(pair[parity if kind == "input" else 1 - parity].plus(offsets[where]))
+                if where < carries + rows:
+                    return moving(control.inputs[where + states], *control.rows[where - carries])
+                return self.still(*control.inputs[mine + where - carries - rows])
+
+            return locate
+
+        def backward(parity: int) -> Locate:
+            def locate(kind: str, where: int) -> Place:
+                if where < states:
+                    return Place(buffers[where][parity if kind == "input" else 1 - parity])
+                if kind == "output":
+                    return moving(control.outputs[where], *control.stacked[where - states])
+                if where < states + carries:
+                    return Place(pair[0].plus(offsets[where - states]))
+                if where < mine:
+                    return moving(control.inputs[where], *control.rows[where - carries - states])
+                return self.still(*control.inputs[others + where - mine])
+
+            return locate
+
+        bodies = [self._both(k, 0, forward), self._both(k, 1, backward)]
+        programs = [x for both in bodies
+                    for x in (*(at(part.program) for part in both), Sum(len(both[0].code.launches)))]
+        fixed = [r for both in bodies for part in both for r in part.starts if r[3] is None]
+        moves = [[r for part in both for r in part.starts if r[3] is not None] for both in bodies]
+        return [*programs, self.value(control.length), *self._rows(fixed), *self._rows(moves[0]), *self._rows(moves[1]),
+                *self._rows(copies), *self._rows(results), self.value(blocks.kept), kept, size, places, *pair,
+                at(self.recipe.status)]

@@ -13,8 +13,8 @@ from numgrad.graph.core import apply, as_tensor
 from numgrad.ops.kinds import cast_to, define
 from numgrad.types import Dim, Size, Spec, canonical_shape
 
-__all__ = ["CountedSize", "infer_scan", "infer_switch", "infer_while", "run_count", "run_scan", "run_switch",
-           "run_while", "size_of_value"]
+__all__ = ["CountedSize", "infer_scan", "infer_switch", "infer_while", "known_shape", "run_count", "run_scan",
+           "run_switch", "run_while", "size_of_value"]
 
 
 class CountedSize:
@@ -74,10 +74,13 @@ def infer_scan(specs: Sequence[Spec], attrs: Mapping[str, Any]) -> tuple[Spec, .
 
 
 def run_scan(*values: Any, body: Body, carries: int, rows: int, length: int, reverse: bool,
-             sizes: dict[Any, int], extends: Any = None) -> tuple[Any, ...]:
-    """Evaluate a scan: the body once for each row, in order or from the last."""
+             sizes: dict[Any, int], extends: Any = None, checkpoint: Any = "all") -> tuple[Any, ...]:
+    """Evaluate a scan: the body once for each row, in order or from the last.
+
+    `extends` and `checkpoint` matter to compiled programs and to derivatives.
+    """
     carry, given, captured = list(values[:carries]), values[carries:carries + rows], values[carries + rows:]
-    stacked = [np.empty((length, *_shape(t, sizes)), t.dtype) for t in body.outputs[carries:]]
+    stacked = [np.empty((length, *known_shape(t, sizes)), t.dtype) for t in body.outputs[carries:]]
     for i in reversed(range(length)) if reverse else range(length):
         found = body.evaluate([*carry, *(x[i] for x in given), *captured], sizes)
         carry = found[:carries]
@@ -86,7 +89,8 @@ def run_scan(*values: Any, body: Body, carries: int, rows: int, length: int, rev
     return (*(np.array(c) for c in carry), *stacked)
 
 
-def _shape(tensor: Any, sizes: dict[Any, int]) -> tuple[int, ...]:
+def known_shape(tensor: Any, sizes: dict[Any, int]) -> tuple[int, ...]:
+    """A tensor's shape, given the values of unknown sizes."""
     return tuple(d if isinstance(d, int) else d.evaluate(sizes) for d in canonical_shape(tensor.shape))
 
 
@@ -105,13 +109,13 @@ def _trips(values: Sequence[Any], cond: Body, body: Body, carries: int, maximum:
 
 
 def run_while(*values: Any, cond: Body, body: Body, carries: int, maximum: int | None,
-              sizes: dict[Any, int]) -> tuple[Any, ...]:
+              sizes: dict[Any, int], checkpoint: Any = "all") -> tuple[Any, ...]:
     """Evaluate a loop of unknown length: its variables when the condition fails."""
     return tuple(np.array(c) for c in _trips(values, cond, body, carries, maximum, sizes)[0])
 
 
 def run_count(*values: Any, cond: Body, body: Body, carries: int, maximum: int | None, binds: CountedSize,
-              sizes: dict[Any, int]) -> Any:
+              sizes: dict[Any, int], checkpoint: Any = "all") -> Any:
     """How often a loop of unknown length runs its body."""
     return np.int64(_trips(values, cond, body, carries, maximum, sizes)[1])
 

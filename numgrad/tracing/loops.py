@@ -12,6 +12,7 @@ from numgrad.errors import DtypeError, ShapeError, at, user_line
 from numgrad.graph.body import Body, trace_body
 from numgrad.graph.core import Tensor, apply, apply_all, as_tensor
 from numgrad.nest import Structure, flatten, unflatten
+from numgrad.ops.checkpoints import check_strategy
 from numgrad.ops.kinds import as_node
 from numgrad.tracing.variables import declared, graph_for, like_variables, same_nest
 from numgrad.types import Dim, Size, Spec, require_equal
@@ -20,7 +21,7 @@ __all__ = ["fold", "fori_loop", "map", "scan", "while_loop"]
 
 
 def scan(f: Callable[[Any, Any], tuple[Any, Any]], init: Any, xs: Any, length: Dim | None = None,
-         reverse: bool = False) -> tuple[Any, Any]:
+         reverse: bool = False, checkpoint: Any = "all") -> tuple[Any, Any]:
     """Run ``carry, y = f(carry, x)`` over the leading axis of `xs`.
 
     Parameters
@@ -35,6 +36,10 @@ def scan(f: Callable[[Any, Any], tuple[Any, Any]], init: Any, xs: Any, length: D
         The number of steps, when `xs` is None.
     reverse : bool
         Go from the last row to the first; y's are stacked in xs' order all the same.
+    checkpoint : "all", "sqrt", "revolve" or int
+        How many carries reverse mode keeps: all of them; about the square root of twice the number of steps, so that
+        each step runs at most twice more; about its binary logarithm; or what fits into so many bytes. What is not
+        kept is computed again, by the binomial schedule. Eager loops on tapes keep everything.
 
     Returns
     -------
@@ -45,10 +50,13 @@ def scan(f: Callable[[Any, Any], tuple[Any, Any]], init: Any, xs: Any, length: D
     ------
     TypeError, ShapeError
         The carry changes its nest, dtype or shape; sizes differ; neither xs nor length is given.
+    ValueError
+        No such checkpoint strategy.
 
     Notes
     -----
-    The derivative keeps the carries of all steps and recomputes the rest of each step: memory O(length x carry).
+    The derivative keeps the carries of all steps and recomputes the rest of each step: memory O(length x carry). With
+    `checkpoint` it keeps fewer: Griewank & Walther, "Algorithm 799: revolve", ACM TOMS 26 (2000).
 
     Examples
     --------
@@ -57,6 +65,7 @@ def scan(f: Callable[[Any, Any], tuple[Any, Any]], init: Any, xs: Any, length: D
     >>> float(total), partial
     (6.0, ng.asarray([1., 3., 6.], dtype=float64))
     """
+    checkpoint = check_strategy(checkpoint, "scan")
     carry_leaves, carry_nest = flatten(init)
     row_leaves, row_nest = flatten(xs)
     carry, rows = [as_tensor(v) for v in carry_leaves], [as_tensor(v) for v in row_leaves]
@@ -96,7 +105,8 @@ def scan(f: Callable[[Any, Any], tuple[Any, Any]], init: Any, xs: Any, length: D
         inner, inputs, outputs = trace_body(graph, specs, body)
         closed_body, outer = closed(inner, inputs, outputs)
         found = apply_all("scan", *(as_node(graph, t) for t in (*carry, *rows)), *outer, body=closed_body,
-                          carries=len(carry), rows=len(rows), length=count, reverse=reverse, extends=None)
+                          carries=len(carry), rows=len(rows), length=count, reverse=reverse, extends=None,
+                          checkpoint=checkpoint)
     return unflatten(carry_nest, found[:len(carry)]), unflatten(nests[-1], found[len(carry):])
 
 
@@ -116,7 +126,7 @@ def _eager_scan(step: Any, carry: list[Tensor], carry_nest: Structure, rows: Seq
 
 
 def while_loop(cond: Callable[..., Any], body: Callable[..., Any], loop_vars: Any,
-               maximum_iterations: int | None = None, shape_invariants: Any = None) -> Any:
+               maximum_iterations: int | None = None, shape_invariants: Any = None, checkpoint: Any = "all") -> Any:
     """Run ``loop_vars = body(*loop_vars)`` for as long as ``cond(*loop_vars)``.
 
     Parameters
@@ -133,6 +143,8 @@ def while_loop(cond: Callable[..., Any], body: Callable[..., Any], loop_vars: An
         In the nest of `loop_vars`, for each variable the shape that it keeps, with None for a size that may change;
         None for a variable that keeps its shape. Only outside traces can shapes change: a traced loop writes what grows
         into a `TensorArray` or a `TensorList` with room for all.
+    checkpoint : "all", "sqrt", "revolve" or int
+        How many states reverse mode keeps, as for `scan`.
 
     Returns
     -------
@@ -144,10 +156,13 @@ def while_loop(cond: Callable[..., Any], body: Callable[..., Any], loop_vars: An
     TypeError, ShapeError
         A variable changes its dtype, or its shape where that is not declared (in a trace, at all); the condition is no
         scalar bool.
+    ValueError
+        No such checkpoint strategy.
 
     Notes
     -----
-    Reverse mode counts the trips first, then runs them again keeping the variables: memory O(trips).
+    Reverse mode counts the trips first, then runs them again keeping the variables: memory O(trips), or less with
+    `checkpoint`.
 
     Examples
     --------
@@ -156,6 +171,7 @@ def while_loop(cond: Callable[..., Any], body: Callable[..., Any], loop_vars: An
     >>> int(i), float(x)
     (7, 128.0)
     """
+    checkpoint = check_strategy(checkpoint, "while_loop")
     sequence = isinstance(loop_vars, (tuple, list))
     leaves, nest = flatten(loop_vars)
     variables = [as_tensor(v) for v in leaves]
@@ -193,11 +209,11 @@ def while_loop(cond: Callable[..., Any], body: Callable[..., Any], loop_vars: An
         bodies = [Body(inner, [*inputs, *(inner.capture(t) for t in outer)], outputs)
                   for inner, inputs, outputs in traced]
         found = apply_all("while_loop", *(as_node(graph, t) for t in variables), *outer, cond=bodies[0], body=bodies[1],
-                          carries=len(variables), maximum=maximum_iterations)
+                          carries=len(variables), maximum=maximum_iterations, checkpoint=checkpoint)
     return unflatten(nest, found)
 
 
-def fori_loop(lower: Any, upper: Any, body: Callable[[Any, Any], Any], init: Any) -> Any:
+def fori_loop(lower: Any, upper: Any, body: Callable[[Any, Any], Any], init: Any, checkpoint: Any = "all") -> Any:
     """Run ``value = body(i, value)`` for i from `lower` to `upper` - 1.
 
     Parameters
@@ -206,6 +222,8 @@ def fori_loop(lower: Any, upper: Any, body: Callable[[Any, Any], Any], init: Any
     body : callable
         ``body(i, value) -> value``; the value keeps its nest, dtypes and shapes.
     init : nest of tensors
+    checkpoint : "all", "sqrt", "revolve" or int
+        How many values reverse mode keeps, as for `scan`.
 
     Returns
     -------
@@ -216,6 +234,8 @@ def fori_loop(lower: Any, upper: Any, body: Callable[[Any, Any], Any], init: Any
     ------
     TypeError, ShapeError
         The value changes its nest, dtype or shape.
+    ValueError
+        No such checkpoint strategy.
 
     Examples
     --------
@@ -223,15 +243,17 @@ def fori_loop(lower: Any, upper: Any, body: Callable[[Any, Any], Any], init: Any
     >>> float(ng.fori_loop(0, 4, lambda i, x: x * 2.0, 1.0))
     16.0
     """
+    checkpoint = check_strategy(checkpoint, "fori_loop")
     if all(isinstance(bound, (int, np.integer, Size)) for bound in (lower, upper)):
         steps = upper - lower
         if isinstance(steps, (int, np.integer)) and steps <= 0:
             leaves, nest = flatten(init)
             return unflatten(nest, [as_tensor(v) for v in leaves])
         (_, result), _ = scan(lambda carry, _: ((carry[0] + 1, body(carry[0], carry[1])), ()),
-                              (as_tensor(np.int64(0)) + lower, init), None, length=steps)
+                              (as_tensor(np.int64(0)) + lower, init), None, length=steps, checkpoint=checkpoint)
         return result
-    _, result = while_loop(lambda i, value: i < upper, lambda i, value: (i + 1, body(i, value)), (lower, init))
+    _, result = while_loop(lambda i, value: i < upper, lambda i, value: (i + 1, body(i, value)), (lower, init),
+                           checkpoint=checkpoint)
     return result
 
 
@@ -257,7 +279,7 @@ def map(f: Callable[[Any], Any], xs: Any) -> Any:
     return scan(lambda carry, x: (carry, f(x)), (), xs)[1]
 
 
-def fold(f: Callable[[Any, Any], Any], init: Any, xs: Any, reverse: bool = False) -> Any:
+def fold(f: Callable[[Any, Any], Any], init: Any, xs: Any, reverse: bool = False, checkpoint: Any = "all") -> Any:
     """``carry = f(carry, x)`` over the rows of `xs`; the last carry.
 
     Parameters
@@ -268,6 +290,8 @@ def fold(f: Callable[[Any, Any], Any], init: Any, xs: Any, reverse: bool = False
         Arrays with one leading axis of equal size.
     reverse : bool
         From the last row to the first.
+    checkpoint : "all", "sqrt", "revolve" or int
+        How many carries reverse mode keeps, as for `scan`.
 
     Returns
     -------
@@ -279,4 +303,4 @@ def fold(f: Callable[[Any, Any], Any], init: Any, xs: Any, reverse: bool = False
     >>> float(ng.fold(lambda s, x: 2.0 * s + x, 0.0, np.array([1.0, 0.0, 1.0])))
     5.0
     """
-    return scan(lambda carry, x: (f(carry, x), ()), init, xs, reverse=reverse)[0]
+    return scan(lambda carry, x: (f(carry, x), ()), init, xs, reverse=reverse, checkpoint=checkpoint)[0]
