@@ -295,7 +295,7 @@ def bodies(h: float, softening: float) -> Any:
         n = masses.size
         for i in range(n):
             for c in range(3):
-                kept[0, c, i], speed[c, i] = x[i, c] + 0.5 * h * v[i, c], v[i, c]
+                kept[0, c, i], speed[c, i] = x[c, i] + 0.5 * h * v[c, i], v[c, i]
         for t in range(steps):
             p, px, py, pz = kept[t], kept[t, 0], kept[t, 1], kept[t, 2]
             for i in range(n):
@@ -318,7 +318,7 @@ def bodies(h: float, softening: float) -> Any:
         total = 0.0
         for i in range(n):
             for c in range(3):
-                error = kept[steps, c, i] - target[i, c]
+                error = kept[steps, c, i] - target[c, i]
                 total += error * error
                 by_x[c, i], by_v[c, i] = 2.0 * error, 0.0
         for t in range(steps - 1, -1, -1):
@@ -359,6 +359,6 @@ def bodies(h: float, softening: float) -> Any:
     def value_and_gradient(x: Any, v: Any, masses: Any, target: Any, steps: Any) -> Any:
         kept, speed, by_x, by_v, force = buffers(masses.size, steps.size)
         value = sweep(x, v, masses, target, steps.size, kept, speed, by_x, by_v, force)
-        return value, (by_x.T.copy(), by_v.T.copy())
+        return value, (by_x.copy(), by_v.copy())
 
     return value_and_gradient

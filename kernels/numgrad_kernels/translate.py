@@ -13,6 +13,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+from numgrad_kernels.independence import AccessGroup, independent
 from numgrad_kernels.typed_ir import PARTS, Typed, Untranslated, Values
 
 _POINTERS = "f16 f32 f64 i8 i16 i32 i64 u8 u16 u32 u64 b1 c64 c128".split()
@@ -45,8 +46,10 @@ def translate(source: str, symbol: str) -> str | None:
     >>> translate("def kernel(args, lo, hi):\\n    print(lo)\\n", "k") is None
     True
     """
+    translator = Translator(symbol)
     try:
-        return str(Translator(symbol).module_of(ast.parse(source)))
+        module = translator.module_of(ast.parse(source))
+        return "".join([str(module), *translator.notes])
     except (Untranslated, SyntaxError):
         return None
 
@@ -64,6 +67,8 @@ class Translator(Values):
         self.names: dict[str, Typed] = {}
         self.cells: dict[str, Any] = {}  # names assigned more than once: their stack slots
         self.often: set[str] = set()
+        self.group: AccessGroup | None = None  # of the loop that is being translated, if its steps are independent
+        self.notes: list[str] = []  # metadata that follows the module's text
 
     def module_of(self, tree: ast.Module) -> Any:
         function = tree.body[0] if len(tree.body) == 1 else None
@@ -140,12 +145,17 @@ class Translator(Values):
         counter = builder.phi(self.word)
         counter.add_incoming(low, before)
         self.names[statement.target.id] = Typed("i64", counter)
+        group = AccessGroup(len(self.notes)) if independent(statement) else None
+        self.group = group
         self.statements(statement.body)
+        self.group = None
         builder.branch(head)
         builder.position_at_end(head)
         following = builder.add(counter, self.word(1), flags=("nsw",))
         counter.add_incoming(following, head)
-        builder.cbranch(builder.icmp_signed("<", following, high), body, done)
+        jump = builder.cbranch(builder.icmp_signed("<", following, high), body, done)
+        if group is not None:
+            self.notes.append(group.close(jump))
         builder.position_at_end(done)
         self.names = outside  # what the body named has no value where the loop ran no time
 
@@ -200,21 +210,26 @@ class Translator(Values):
         value = self.converted(value, kind)
         if kind in PARTS:
             for i, part in enumerate(value.value):
-                builder.store(part, builder.gep(place, [self.ir.IntType(32)(0), self.ir.IntType(32)(i)]))
+                self.marked(builder.store(part, builder.gep(place, [self.ir.IntType(32)(0), self.ir.IntType(32)(i)])))
         elif kind == "b1":
-            builder.store(builder.zext(value.value, self.ir.IntType(8)), place)
+            self.marked(builder.store(builder.zext(value.value, self.ir.IntType(8)), place))
         else:
-            builder.store(value.value, place)
+            self.marked(builder.store(value.value, place))
+
+    def marked(self, access: Any) -> Any:
+        """A load or store, in the group of the loop around it."""
+        if self.group is not None:
+            self.group.mark(access)
+        return access
 
     def load(self, pointer: Typed, index: Typed) -> Typed:
         kind, builder = pointer.kind[1:], self.builder
         place = self.place(pointer, index)
         if kind in PARTS:
             zero, one = (self.ir.IntType(32)(i) for i in (0, 1))
-            return Typed(
-                kind, (builder.load(builder.gep(place, [zero, zero])), builder.load(builder.gep(place, [zero, one])))
-            )
-        loaded = builder.load(place)
+            parts = [self.marked(builder.load(builder.gep(place, [zero, part]))) for part in (zero, one)]
+            return Typed(kind, tuple(parts))
+        loaded = self.marked(builder.load(place))
         if kind == "b1":
             return Typed("b1", builder.icmp_unsigned("!=", loaded, self.ir.IntType(8)(0)))
         if kind == "f16":

@@ -273,7 +273,8 @@ def _searchsorted(op: Operation, inputs: list[Tensor], flags: list[bool], size: 
 
 
 for _name in ("concat stack expand_dims squeeze softmax log_softmax logsumexp norm2 argmax argmin cummax cummin "
-              "cumprod cumsum logcumsumexp sort top_k linear_scan take_along_axis put_along_axis_add diagonal").split():
+              "cumprod cumsum logcumsumexp roll sort top_k linear_scan take_along_axis put_along_axis_add "
+              "diagonal").split():
     RULES[_name] = _shifted
 for _name in ("zeros_like ones_like linear_index add_n cholesky cholesky_pullback cholesky_pushforward eigh lu lu_det "
               "lu_slogdet lu_solve qr svd triangular_solve").split():

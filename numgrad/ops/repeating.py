@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from numgrad.errors import DtypeError, ShapeError, at, user_line
-from numgrad.graph.core import Tensor, apply, as_tensor
+from numgrad.graph.core import Operation, Tensor, apply, as_tensor
 from numgrad.ops.axes import swapaxes
-from numgrad.ops.kinds import normalize_axis
-from numgrad.ops.shaping import broadcast_to, ravel
+from numgrad.ops.kinds import define, normalize_axis
+from numgrad.ops.shaping import broadcast_to, float_samples, ravel
 from numgrad.ops.sizes import at_least
 from numgrad.ops.slicing import flip, narrow
 from numgrad.types import Dim, Size
@@ -186,8 +187,36 @@ def _roll(tensor: Tensor, shift: Dim, axis: int) -> Tensor:
         shift = shift % size
     if isinstance(shift, int) and shift == 0:
         return tensor
-    parts = narrow(tensor, axis, size - shift, shift), narrow(tensor, axis, 0, size - shift)
-    return apply("concat", *parts, axis=axis)
+    return apply("roll", tensor, shift=shift, axis=axis)
+
+
+def _pieces(tensor: Tensor, shift: Dim, axis: int) -> Tensor:
+    """The same of two slices; the op itself exists because its transpose is one, too, and needs no zeros."""
+    stay = tensor.shape[axis] - shift
+    return apply("concat", narrow(tensor, axis, stay, shift), narrow(tensor, axis, 0, stay), axis=axis)
+
+
+def _roll_vjp(op: Operation, cts: Sequence[Tensor | None]) -> list[Tensor | None]:
+    (ct,), axis = cts, op.attrs["axis"]
+    assert ct is not None
+    return [apply("roll", ct, shift=op.inputs[0].shape[axis] - op.attrs["shift"], axis=axis)]
+
+
+define(
+    "roll",
+    "linear",
+    lambda specs, attrs: (specs[0],),
+    lambda x, shift, axis: np.roll(x, shift, axis),
+    vjp=_roll_vjp,
+    decompose=_pieces,
+    public="roll",
+    samples=lambda rng: [
+        (float_samples(rng, (2, 3)), {"shift": 1, "axis": 1}),
+        (float_samples(rng, (4, 2)), {"shift": 4, "axis": 0}),
+        (float_samples(rng, (5,)), {"shift": 0, "axis": 0}),
+    ],
+    doc="Elements moved along an axis, from the end to the start where they leave; by 0 up to the size.",
+)
 
 
 def rot90(x: Any, /, k: int = 1, axes: tuple[int, int] = (0, 1)) -> Tensor:
