@@ -118,6 +118,55 @@ def test_a_step_that_touches_only_rows() -> None:
     assert_allclose(table.numpy(), [[0.8, 0.8], [1, 1], [1, 1], [1, 1], [0.6, 0.6]])
 
 
+def test_a_compiled_step_that_touches_only_rows() -> None:
+    """O18, G6: in a traced function too the rows are added in place, and reads that follow see them."""
+    table, count = ng.Variable(np.ones((5, 2))), ng.Variable(0)
+
+    @ng.function
+    def step(ids: Any, read: bool = False) -> Any:
+        with ng.GradientTape() as tape:
+            loss = ng.sum(ng.take(table, ids, axis=0) ** 2)
+        g = tape.gradient(loss, table)
+        table.scatter_add(ng.IndexedSlices(-0.1 * g.values, g.indices, g.dense_shape))
+        count.assign_add(1)
+        return (loss, table * 1.0) if read else loss
+
+    memory = table.array.ctypes.data
+    assert float(step(np.array([4, -1, 0]))) == 6.0
+    assert_allclose(table.numpy(), [[0.8, 0.8], [1, 1], [1, 1], [1, 1], [0.6, 0.6]])
+    assert table.array.ctypes.data == memory and int(count) == 1
+    before = table.value()  # a tensor that still shows the rows
+    _, after = step(np.array([1]), True)
+    assert_allclose(after, [[0.8, 0.8], [0.8, 0.8], [1, 1], [1, 1], [0.6, 0.6]])
+    assert_allclose(table.numpy(), after)
+    assert before.numpy()[1, 0] == 1.0
+    with pytest.raises(IndexError):
+        step(np.array([5]))
+    assert_allclose(table.numpy(), after)
+    assert int(count) == 2, "nothing is assigned when a row is missing"
+    with ng.GradientTape() as tape:
+        loss = step(np.array([2]))
+    assert_allclose(tape.gradient(loss, table).to_dense().numpy()[2], [2.0, 2.0])
+    assert_allclose(table.numpy()[2], [0.8, 0.8])
+
+    @ng.function
+    def twice(rows: Any) -> None:
+        table.scatter_add(rows, np.ones((1, 2)))
+        table.scatter_add(rows, np.ones((1, 2)))
+
+    twice(np.array([3]))
+    assert_allclose(table.numpy()[3], [3.0, 3.0])
+
+    @ng.function
+    def missing(rows: Any) -> None:
+        count.assign_add(1)
+        table.scatter_add(rows, np.ones((1, 2)))
+
+    with pytest.raises(IndexError, match="rows 7 to 7 of .*, which has 5"):
+        missing(np.array([7]))
+    assert int(count) == 3
+
+
 # -- in graphs
 
 

@@ -290,6 +290,11 @@ class Variable:
         GraphError
             As `assign`.
 
+        Notes
+        -----
+        Outside a graph, and in a traced function as the only assignment of this variable, the rows are added in place,
+        in time proportional to their number; the whole array is copied only if a tensor that was read still shows it.
+
         Examples
         --------
         >>> import numgrad as ng
@@ -308,14 +313,25 @@ class Variable:
         if current_graph() is not None or change.op is not None or indices.op is not None:
             whole = apply("scatter_add", indices, self._of_kind(change), axis=0, size=self.shape[0])
             return self.assign(apply("add", self.value(), whole))
+        self.check_rows(indices.numpy())
+        self.add_rows(indices.numpy(), self._of_kind(change).numpy())
+        return self
+
+    def check_rows(self, rows: np.ndarray[Any, Any]) -> None:
+        """IndexError for a row number out of range."""
+        count = self.shape[0]
+        if rows.size and not -count <= int(rows.min()) <= int(rows.max()) < count:
+            raise IndexError(f"scatter_add: rows {int(rows.min())} to {int(rows.max())} of {self!r}, which has {count}"
+                             f"{at(user_line())}")
+
+    def add_rows(self, rows: np.ndarray[Any, Any], values: np.ndarray[Any, Any]) -> None:
+        """Add to rows that exist; in place when no tensor that was read, and nobody else, can see the memory."""
         array = self.array
-        # In place when no tensor that was read, and nobody else, can see the memory.
         if sys.getrefcount(array) > _OWN_REFERENCES:
             array = array.copy()
         array.flags.writeable = True
-        np.add.at(array, indices.numpy(), self._of_kind(change).numpy())
+        np.add.at(array, rows, values)
         self.store(array)
-        return self
 
     def store(self, array: np.ndarray[Any, Any]) -> None:
         """Make an array of the right shape and dtype, which nobody else holds, the value."""
