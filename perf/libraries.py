@@ -62,7 +62,7 @@ def _python_scan(stack: Callable[[list[Any]], Any]) -> Callable[..., Any]:
     return scan
 
 
-def _python_while(cond: Callable[..., Any], body: Callable[..., Any], variables: tuple[Any, ...]) -> tuple[Any, ...]:
+def python_while(cond: Callable[..., Any], body: Callable[..., Any], variables: tuple[Any, ...]) -> tuple[Any, ...]:
     while cond(*variables):
         variables = body(*variables)
     return variables
@@ -171,7 +171,7 @@ def _torch(row: Row, arrays: tuple[Any, ...], threads: int) -> Version:
         sigmoid=torch.sigmoid,
         pad=lambda x, before, after: torch.nn.functional.pad(x, (before, after)),
         scan=_python_scan(torch.stack),
-        while_loop=_python_while,
+        while_loop=python_while,
     )
     arguments = tuple([torch.from_numpy(a.copy()) for a in arrays])
     if row.mode != "value":
@@ -213,7 +213,7 @@ def _autograd(row: Row, arrays: tuple[Any, ...], threads: int) -> Version:
         sigmoid=lambda x: 0.5 * (anp.tanh(0.5 * x) + 1.0),
         pad=lambda x, before, after: anp.pad(x, (before, after), "constant"),
         scan=_python_scan(anp.stack),
-        while_loop=_python_while,
+        while_loop=python_while,
     )
 
     def function(*arguments: Any) -> Any:

@@ -26,6 +26,7 @@ FILES = (
     "rows_loops",
     "probes_start",
     "probes_graph",
+    "probes_loops",
 )
 LIBRARIES = ("jax", "torch", "autograd", "pytensor")
 

@@ -43,6 +43,10 @@ def test_probe_gives_facts(name):
         assert facts["difference"] < 1e-12
     if name == "graph":
         assert facts["nodes"] > 2 * probe.sizes[0]
+    if name == "while_memory":
+        assert facts["trips"] == probe.sizes[0]
+        tapes = [probe.versions[f"numgrad {s}"](probe.sizes[0])["tape_bytes"] for s in ("sqrt", "revolve")]
+        assert facts["tape_bytes"] > 15 * tapes[0] > 50 * tapes[1]
 
 
 def test_differences_are_seen():
