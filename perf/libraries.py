@@ -83,6 +83,7 @@ def numgrad_function(row: Row) -> Any:
         pad=lambda x, before, after: ng.pad(x, (before, after)),
         scan=ng.scan,
         while_loop=ng.while_loop,
+        odeint=ng.integrate.odeint,
     )
 
     def function(*arguments: Any) -> Any:
@@ -116,6 +117,7 @@ def _jax(row: Row, arrays: tuple[Any, ...], threads: int) -> Version:
     import jax
     import jax.numpy as jnp
     import jax.scipy.linalg as linalg
+    from jax.experimental.ode import odeint
 
     jax.config.update("jax_enable_x64", True)
     kit = SimpleNamespace(
@@ -131,6 +133,7 @@ def _jax(row: Row, arrays: tuple[Any, ...], threads: int) -> Version:
         while_loop=lambda cond, body, variables: jax.lax.while_loop(
             lambda v: cond(*v), lambda v: tuple(body(*v)), tuple(variables)
         ),
+        odeint=odeint,
     )
 
     def function(*arguments: Any) -> Any:

@@ -24,6 +24,7 @@ FILES = (
     "rows_models",
     "rows_tape",
     "rows_loops",
+    "rows_ode",
     "probes_start",
     "probes_graph",
     "probes_loops",

@@ -23,7 +23,7 @@ from numgrad.types import Dim, ShapeEnv, Spec, dim_key, size_product
 __all__ = ["RegisterLoop", "Unfit", "loop_in_registers"]
 
 MOST_ELEMENTS = 16  # of an array that is taken apart
-MOST_VALUES = 1500  # scalar instructions in one kernel
+MOST_VALUES = 2500  # scalar instructions in one kernel
 LOOPS = frozenset({"scan", "while_loop", "trip_count"})
 
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from numgrad.autodiff.counting import size_from
+from numgrad.autodiff.counting import room_for
 from numgrad.graph.core import Tensor, as_tensor, current_graph
 from numgrad.integrate.dopri5 import Tolerances, dense_at, dense_rows, first_step, stages
 from numgrad.integrate.state import Leaves, System, real_of
@@ -17,6 +17,7 @@ from numgrad.ops.casting import stop_gradient
 from numgrad.ops.choice import clip, maximum, minimum, where
 from numgrad.ops.comparison import less
 from numgrad.ops.creation import zeros_like
+from numgrad.ops.exponential import exp
 from numgrad.ops.indexing import take
 from numgrad.ops.joining import concat
 from numgrad.ops.kinds import cast_to
@@ -33,6 +34,7 @@ BLOCK = 8  # attempts between two looks at whether the end is reached; the lengt
 # Step control of Hairer, Norsett and Wanner's DOPRI5: its names are SAFE, FAC1, FAC2, BETA.
 _SAFETY, _LEAST, _MOST, _BETA = 0.9, 0.2, 10.0, 0.04
 _EXPONENT = 0.2 - 0.75 * _BETA
+_SMALL = float(np.log(1e-4))  # errors below are taken for this one where they are remembered
 
 
 class Settings(NamedTuple):
@@ -55,7 +57,7 @@ class Outcome(NamedTuple):
 
 
 class _State(NamedTuple):
-    """Between two attempts at a step. `h` is the length to try; `error` that of the last good step."""
+    """Between two attempts at a step. `h` is the length to try; `error` the logarithm of that of the last good step."""
 
     t: Any
     h: Any
@@ -81,7 +83,7 @@ class _Control:
         else:
             h = cast_to(as_tensor(settings.first_step), start.dtype)
         none, no = as_tensor(np.int64(0)), as_tensor(np.bool_(False))
-        self.first = _State(start, self._limited(h), system.start, slope, as_tensor(start.dtype.type(1e-4)),
+        self.first = _State(start, self._limited(h), system.start, slope, as_tensor(start.dtype.type(_SMALL)),
                             start == end, no, none, none)
 
     def _limited(self, h: Tensor) -> Tensor:
@@ -104,19 +106,17 @@ class _Control:
         h = where(last, left, state.h)
         along = self.direction * h
         y, slopes = stages(self._system, state.y, state.t, along, state.slope)
-        error: Any = cast_to(self._tolerances.error(state.y, y, along, slopes), h.dtype)
-        good = error <= 1.0
-        raised = error ** _EXPONENT
-        divisor = where(good, clip(raised / (state.error ** _BETA * _SAFETY), 1.0 / _MOST, 1.0 / _LEAST),
-                        minimum(raised / _SAFETY, 1.0 / _LEAST))
-        divisor = where(good & state.after_rejection, maximum(divisor, 1.0), divisor)
+        error: Any = cast_to(self._tolerances.log_error(state.y, y, along, slopes), h.dtype)
+        good = error <= 0.0
+        grown = exp(_EXPONENT * error - where(good, _BETA * state.error, 0.0)) / _SAFETY
+        divisor = clip(grown, where(good & ~state.after_rejection, 1.0 / _MOST, 1.0), 1.0 / _LEAST)
         taken = going & good
         new = _State(
             t=where(taken, state.t + along, state.t),
             h=where(going, self._limited(h / divisor), state.h),
             y=[where(taken, b, a) for a, b in zip(state.y, y, strict=True)],
             slope=[where(taken, b, a) for a, b in zip(state.slope, slopes[-1], strict=True)],
-            error=where(taken, maximum(error, 1e-4), state.error),
+            error=where(taken, maximum(error, _SMALL), state.error),
             done=state.done | (taken & last),
             after_rejection=where(going, ~good, state.after_rejection),
             accepted=state.accepted + cast_to(taken, np.int64),
@@ -137,7 +137,7 @@ class _Control:
             return blocks + 1, scan(lambda s, _: (self.attempt(s)[0], ()), state, None, length=BLOCK)[0]
 
         blocks, _ = while_loop(lambda _, state: self.going(state), block, (np.int64(0), self.first))
-        return size_product([size_from(blocks) + 1, BLOCK])
+        return size_product([room_for(blocks) + 1, BLOCK])
 
 
 def _in_blocks(step: Callable[..., Any], carry: Any, xs: Tensor | None, room: Dim, busy: Callable[..., Tensor],
@@ -153,30 +153,29 @@ def _in_blocks(step: Callable[..., Any], carry: Any, xs: Tensor | None, room: Di
         def skipped() -> tuple[Any, Any]:
             return carry, map_leaves(lambda t: broadcast_to(t, (BLOCK, *t.shape)), blank(carry))
 
-        return cond(busy(carry, rows), lambda: scan(step, carry, rows, length=BLOCK), skipped)  # type: ignore[no-any-return]
+        taken: tuple[Any, Any] = cond(busy(carry, rows), lambda: scan(step, carry, rows, length=BLOCK), skipped)
+        return taken
 
     grouped = None if xs is None else reshape(xs, (room // BLOCK, BLOCK))
     carry, found = scan(block, carry, grouped, length=room // BLOCK)
     return carry, map_leaves(lambda t: reshape(t, (room, *t.shape[2:])), found)
 
 
-def _replay(system: System, start: Tensor, lengths: Tensor, room: Dim) -> tuple[Tensor, list[Leaves]]:
-    """Take steps of given lengths: where each starts, and the coefficients of its continuous solution."""
+def _replay(system: System, start: Tensor, lengths: Tensor, room: Dim) -> tuple[Tensor, tuple[Leaves, ...]]:
+    """Take steps of given lengths: where each starts, and what its continuous solution is made of."""
     def step(carry: tuple[Any, Leaves, Leaves], h: Any) -> tuple[Any, Any]:
         t, y, slope = carry
         new, slopes = stages(system, y, t, h, slope)
-        # A step of length 0 stands for one that was not taken. Its solution is followed over length 1, so that the
-        # derivative by time is right at its only point.
-        rows = dense_rows(y, new, where(h == 0.0, 1.0, h), slopes)
-        return (t + h, new, slopes[-1]), (t, rows)
+        return (t + h, new, slopes[-1]), (t, dense_rows(y, new, h, slopes))
 
-    def blank(carry: tuple[Tensor, Leaves, Leaves]) -> tuple[Tensor, list[Leaves]]:
-        t, y, _ = carry
-        nothing = [zeros_like(leaf) for leaf in y]
-        return t, [y, nothing, nothing, nothing, nothing]
+    def blank(carry: tuple[Tensor, Leaves, Leaves]) -> tuple[Tensor, tuple[Leaves, ...]]:
+        t, y, slope = carry
+        return t, (y, y, slope, slope, [zeros_like(leaf) for leaf in y])
 
     first = (start, system.start, system.slope(system.start, start))
-    return _in_blocks(step, first, lengths, room, lambda _, rows: any_of(rows != 0.0), blank)[1]  # type: ignore[no-any-return]
+    _, found = _in_blocks(step, first, lengths, room, lambda _, rows: any_of(rows != 0.0), blank)
+    starts, rows = found
+    return starts, rows
 
 
 class Steps(NamedTuple):
@@ -207,14 +206,16 @@ def solve(system: System, ts: Tensor, settings: Settings, most: int) -> Outcome:
     # Attempts that failed start where the next one does, and the last of equal keys is found: the one that did not.
     index = maximum(searchsorted(keys, stop_gradient(wanted) * direction, side="right") - 1, 0)
     length: Any = take(lengths, index, axis=0)
-    place = (wanted - take(starts, index, axis=0)) / where(length == 0.0, 1.0, length)
+    # Where no step was taken the solution is followed over length 1, so that its derivative by time is right.
+    length = where(length == 0.0, 1.0, length)
+    place = (wanted - take(starts, index, axis=0)) / length
     reached: Any = stop_gradient(where(state.done, end, state.t))
     inside = ((wanted - start) * direction >= 0.0) & ((reached - wanted) * direction >= 0.0)
     honest = where(inside, 1.0, np.nan)  # a factor, so that derivatives are not numbers either
     result = []
     for i, first in enumerate(system.start):
         real, more = real_of(first.dtype), tuple(range(1, 1 + first.ndim))
-        at_times = expand_dims(cast_to(place, real), axis=more)
-        later = dense_at(at_times, [take(row[i], index, axis=0) for row in rows])
-        result.append(concat([expand_dims(first, axis=0), later * expand_dims(cast_to(honest, real), axis=more)]))
+        spread, h, factor = (expand_dims(cast_to(v, real), axis=more) for v in (place, length, honest))
+        later = factor * dense_at(spread, h, *(take(row[i], index, axis=0) for row in rows))
+        result.append(concat([expand_dims(first, axis=0), later]))
     return Outcome(result, state.accepted, state.rejected, state.done, reached)

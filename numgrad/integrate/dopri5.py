@@ -15,6 +15,7 @@ from numgrad.graph.core import Tensor
 from numgrad.integrate.state import Leaves, System, combined, moved, real_of
 from numgrad.ops.arithmetic import sqrt
 from numgrad.ops.choice import maximum, minimum, where
+from numgrad.ops.exponential import log
 from numgrad.ops.kinds import cast_to
 from numgrad.ops.reduction import sum as total_of
 from numgrad.types import size_max, size_product
@@ -46,24 +47,17 @@ def stages(system: System, y: Leaves, t: Tensor, h: Tensor, k1: Leaves) -> tuple
     return point, slopes
 
 
-def dense_rows(y: Leaves, new: Leaves, h: Tensor, slopes: Sequence[Leaves]) -> list[Leaves]:
-    """The coefficients of the continuous solution within a step, five lists of leaves."""
-    rows: list[Leaves] = [[], [], [], [], []]
-    sums = combined(h, slopes, _DENSE)
-    for i, (start, end) in enumerate(zip(y, new, strict=True)):
-        length = cast_to(h, real_of(start.dtype))
-        rise = end - start
-        bend = length * slopes[0][i] - rise
-        for row, value in zip(rows, (start, rise, bend, rise - length * slopes[-1][i] - bend, sums[i]), strict=True):
-            row.append(value)
-    return rows
+def dense_rows(y: Leaves, new: Leaves, h: Tensor, slopes: Sequence[Leaves]) -> tuple[Leaves, ...]:
+    """What the continuous solution within a step is made of, five lists of leaves."""
+    return y, new, slopes[0], slopes[-1], combined(h, slopes, _DENSE)
 
 
-def dense_at(place: Tensor, rows: Sequence[Tensor]) -> Tensor:
-    """The continuous solution at a place between 0 and 1 in its step, for one leaf."""
-    start, rise, bend, fourth, fifth = rows
-    rest = 1.0 - place
-    return start + place * (rise + rest * (bend + place * (fourth + rest * fifth)))
+def dense_at(place: Any, h: Any, start: Any, end: Any, first: Any, last: Any, inner: Any) -> Tensor:
+    """The continuous solution at a place between 0 and 1 in its step of length h, for one leaf of `dense_rows`."""
+    rise, rest = end - start, 1.0 - place
+    bend = h * first - rise
+    found: Tensor = start + place * (rise + rest * (bend + place * (rise - h * last - bend + rest * inner)))
+    return found
 
 
 class Tolerances:
@@ -90,18 +84,20 @@ class Tolerances:
 
     def norm(self, values: Sequence[Any], scales: Sequence[Any]) -> Any:
         """The root of the mean square of the scaled values."""
+        return sqrt(self._mean_square(values, scales))
+
+    def _mean_square(self, values: Sequence[Any], scales: Sequence[Any]) -> Any:
         total: Any = 0.0
         for value, scale in zip(values, scales, strict=True):
             part = cast_to(total_of((abs(value) / scale) ** 2), self._dtype)
             total = part if isinstance(total, float) else total + part
         count = self._count if isinstance(self._count, int) else cast_to(self._count.tensor(), self._dtype)
-        return sqrt(total / count)
+        return total / count
 
-    def error(self, y: Leaves, new: Leaves, h: Tensor, slopes: Sequence[Leaves]) -> Tensor:
-        """The estimated error of a step: 1 is just tolerable, infinity stands for what is no number."""
-        estimate = combined(h, slopes, _ERROR)
-        norm: Any = self.norm(estimate, self.scales(y, new))
-        return where(norm >= 0.0, norm, np.inf)
+    def log_error(self, y: Leaves, new: Leaves, h: Tensor, slopes: Sequence[Leaves]) -> Any:
+        """The logarithm of a step's estimated error: 0 is just tolerable, infinity stands for what is no number."""
+        square = self._mean_square(combined(h, slopes, _ERROR), self.scales(y, new))
+        return 0.5 * log(where(square >= 0.0, square, np.inf))
 
 
 def first_step(system: System, tolerances: Tolerances, start: Any, end: Any, k1: Leaves) -> Any:
