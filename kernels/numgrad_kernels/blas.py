@@ -124,7 +124,8 @@ def _blas_matmul(dtype: np.dtype[Any]) -> Callable[..., None]:
     letter = LETTERS[dtype.char]
     scalar = letter.upper()
     gemm = fortran("blas", f"{letter}gemm", f"cciii{scalar}pipi{scalar}pi")
-    mem_zero, as_x = namespace()["mem_zero"], pointer_to(dtype)
+    names = namespace()
+    mem_zero, as_x, blas_begin, blas_end = names["mem_zero"], pointer_to(dtype), names["blas_begin"], names["blas_end"]
     item = dtype.itemsize
     one, zero = dtype.type(1), dtype.type(0)
     plain, trans = ord("N"), ord("T")
@@ -137,6 +138,7 @@ def _blas_matmul(dtype: np.dtype[Any]) -> Callable[..., None]:
         elif m > 0 and n > 0:
             row_a, col_a = (1, m) if ta else (k, 1)
             row_b, col_b = (1, k) if tb else (n, 1)
+            limited = blas_begin(2 * m * n * k)
             for i in range(lo, hi):
                 at_a = args[0] + i * m * k * item
                 at_b = args[1] + i * k * n * item
@@ -152,6 +154,7 @@ def _blas_matmul(dtype: np.dtype[Any]) -> Callable[..., None]:
                 else:
                     gemm(trans if tb else plain, trans if ta else plain, n, m, k, one,
                          at_b, k if tb else n, at_a, m if ta else k, zero, at_c, n)  # fmt: skip
+            blas_end(limited)
 
     return kernel
 
@@ -162,7 +165,9 @@ def matvec(a_dtype: np.dtype[Any], b_dtype: np.dtype[Any], out_dtype: np.dtype[A
     letter = LETTERS[out_dtype.char]
     scalar = letter.upper()
     gemv = fortran("blas", f"{letter}gemv", f"cii{scalar}pipi{scalar}pi")
-    mem_zero, as_x = namespace()["mem_zero"], pointer_to(out_dtype)
+    names = namespace()
+    mem_zero, as_x = names["mem_zero"], pointer_to(out_dtype)
+    blas_begin, blas_end = names["blas_begin"], names["blas_end"]
     item = out_dtype.itemsize
     one, zero = out_dtype.type(1), out_dtype.type(0)
     plain, trans = ord("N"), ord("T")
@@ -174,6 +179,7 @@ def matvec(a_dtype: np.dtype[Any], b_dtype: np.dtype[Any], out_dtype: np.dtype[A
         matrices, vectors = (args[0], args[1]) if column else (args[1], args[0])
         across = args[7] != 0 if column else args[8] == 0  # the rows of the product are the matrix's columns in memory
         if rows > 0 and k > 0:
+            limited = blas_begin(2 * rows * k)
             for i in range(lo, hi):
                 at_a, at_x = matrices + i * rows * k * item, vectors + i * k * item
                 at_y = args[2] + i * rows * item
@@ -191,6 +197,7 @@ def matvec(a_dtype: np.dtype[Any], b_dtype: np.dtype[Any], out_dtype: np.dtype[A
                         gemv(plain, rows, k, one, at_a, rows, at_x, 1, zero, at_y, 1)
                     else:
                         gemv(trans, k, rows, one, at_a, k, at_x, 1, zero, at_y, 1)
+            blas_end(limited)
         else:
             mem_zero(args[2] + lo * rows * item, (hi - lo) * rows * item)
 

@@ -48,10 +48,12 @@ def cholesky(a_dtype: np.dtype[Any], out_dtype: np.dtype[Any]) -> Callable[..., 
     potrf = fortran("lapack", f"{LETTERS[out_dtype.char]}potrf", "cipio")
     names = namespace()
     mem_copy, mem_zero, as_word = names["mem_copy"], names["mem_zero"], names["as_i64"]
+    blas_begin, blas_end = names["blas_begin"], names["blas_end"]
     item = out_dtype.itemsize
 
     def kernel(args, lo, hi):  # type: ignore[no-untyped-def]
         n = args[3]
+        limited = blas_begin(n * n * n // 3)
         for i in range(lo, hi):
             at_a, at_out = args[0] + i * n * n * item, args[1] + i * n * n * item
             for row in range(n):
@@ -59,6 +61,7 @@ def cholesky(a_dtype: np.dtype[Any], out_dtype: np.dtype[Any]) -> Callable[..., 
                 mem_zero(at_out + (row * n + row + 1) * item, (n - row - 1) * item)
             if n > 0 and potrf(_UPPER, n, at_out, n) != 0:
                 as_word(args[4])[0] = 1
+        blas_end(limited)
 
     return kernel
 
@@ -74,12 +77,14 @@ def cholesky_pullback(l_dtype: np.dtype[Any], g_dtype: np.dtype[Any],
     """
     gemm, trsm, symm, _ = (fortran("blas", *pair) for pair in _products(out_dtype).items())
     names = namespace()
+    blas_begin, blas_end = names["blas_begin"], names["blas_end"]
     mem_copy, as_x, conj, real = names["mem_copy"], pointer_to(out_dtype), names["conj"], names["real"]
     cast = names[STORAGE[out_dtype.char]]
     item, one, minus, half = out_dtype.itemsize, out_dtype.type(1), out_dtype.type(-1), out_dtype.type(0.5)
 
     def kernel(args, lo, hi):  # type: ignore[no-untyped-def]
         n = args[4]
+        limited = blas_begin(2 * n * n * n // 3)
         blocks = (n + (_BLOCK - 1)) // _BLOCK
         for i in range(lo, hi):
             at_l, at_f = args[0] + i * n * n * item, args[2] + i * n * n * item
@@ -125,6 +130,7 @@ def cholesky_pullback(l_dtype: np.dtype[Any], g_dtype: np.dtype[Any],
                             value = f[row * n + column] * half
                             f[row * n + column] = value
                             f[column * n + row] = conj(value)
+        blas_end(limited)
 
     return kernel
 
@@ -136,6 +142,7 @@ def cholesky_pushforward(l_dtype: np.dtype[Any], a_dtype: np.dtype[Any],
     """``args``: factor L, a change of A of which the Hermitian part counts, the change of L, then batch, n."""
     gemm, trsm, _, rank = (fortran("blas", *pair) for pair in _products(out_dtype).items())
     names = namespace()
+    blas_begin, blas_end = names["blas_begin"], names["blas_end"]
     as_x, conj, real, sum_add = pointer_to(out_dtype), names["conj"], names["real"], names["sum_add"]
     cast = names[STORAGE[out_dtype.char]]
     item, zero, half = out_dtype.itemsize, out_dtype.type(0), out_dtype.type(0.5)
@@ -144,6 +151,7 @@ def cholesky_pushforward(l_dtype: np.dtype[Any], a_dtype: np.dtype[Any],
 
     def kernel(args, lo, hi):  # type: ignore[no-untyped-def]
         n = args[4]
+        limited = blas_begin(2 * n * n * n // 3)
         blocks = (n + (_BLOCK - 1)) // _BLOCK
         tiles = (n + (_TILE - 1)) // _TILE
         for i in range(lo, hi):
@@ -181,5 +189,6 @@ def cholesky_pushforward(l_dtype: np.dtype[Any], a_dtype: np.dtype[Any],
                         gemm(_ADJOINT, _PLAIN, width, below, begin, minus, at_l + r, n, at_x + b, n, one, at_x + c, n)
                     gemm(_ADJOINT, _PLAIN, width, below, end, minus, at_x + r, n, at_l + b, n, one, at_x + c, n)
                     trsm(_LEFT, _UPPER, _ADJOINT, _GIVEN, width, below, one, at_l + d, n, at_x + c, n)
+        blas_end(limited)
 
     return kernel

@@ -22,7 +22,7 @@ FN, ARGS, LO, HI, CHUNK, STATUS = range(6)
 STEP_WORDS = 8
 
 _IR = """
-@ng_thread_state = external global [3 x i64]
+@ng_thread_state = external global [5 x i64]
 
 ; What Numba's pool calls: args[0] is the first chunk (base 0, step 1), dims[0] says how many chunks,
 ; data is {fn, args, lo, hi, chunk}.
@@ -108,6 +108,18 @@ launch:
   %use32 = trunc i64 %use to i32
   call void %for(ptr @ng_chunks, ptr %args, ptr %dims, ptr %steps, ptr %data, i64 0, i64 1, i32 %use32)
   store atomic i64 0, ptr %busy release, align 8
+  ; Kernels on the pool have left BLAS with one thread.
+  %setter.at = getelementptr i64, ptr @ng_thread_state, i64 3
+  %setter = load ptr, ptr %setter.at
+  %unset = icmp eq ptr %setter, null
+  br i1 %unset, label %finished, label %restore
+restore:
+  %count.at = getelementptr i64, ptr @ng_thread_state, i64 4
+  %count = load i64, ptr %count.at
+  %count32 = trunc i64 %count to i32
+  call void %setter(i32 %count32)
+  br label %finished
+finished:
   ret void
 serial:
   call void @ng_chunks(ptr %args, ptr %dims, ptr %steps, ptr %data)
@@ -164,7 +176,6 @@ done:
 @cache
 def run_address() -> int:
     """Address of `int64 ng_run(int64 *program, int64 steps)`."""
-    threads.register_state()
     return build.build_ir(_IR, ("ng_run",))["ng_run"]
 
 

@@ -19,7 +19,7 @@ from importlib.machinery import EXTENSION_SUFFIXES, ExtensionFileLoader, FileFin
 from pathlib import Path
 from typing import Any
 
-from numgrad_kernels import blas_threads
+from numgrad_kernels import blas_threads, thread_state
 from numgrad_kernels.cpu import cpu_name, feature_string, has_feature
 from numgrad_kernels.errors import KernelBuildError
 from numgrad_kernels.locks import forkable_lock
@@ -125,8 +125,10 @@ def register_symbol(name: str, address: int) -> None:
 @cache
 def _linear_algebra_table(name: str) -> dict[str, Any]:
     """SciPy's table of BLAS or LAPACK pointers, as Cython exports it."""
+    with blas_threads.short_spins():
+        table = _extension(f"scipy.linalg.cython_{name}").__pyx_capi__
     blas_threads.follow()
-    return _extension(f"scipy.linalg.cython_{name}").__pyx_capi__  # type: ignore[no-any-return]
+    return table  # type: ignore[no-any-return]
 
 
 def _extension(name: str) -> Any:
@@ -200,7 +202,9 @@ def resolve(symbols: list[str] | tuple[str, ...]) -> None:
         if address_of(symbol) is not None:
             continue
         family, _, routine = symbol.removeprefix("ng_").partition("_")
-        if symbol.startswith(("ng_blas_", "ng_lapack_")):
+        if symbol == thread_state.SYMBOL:
+            register_symbol(symbol, thread_state.address())
+        elif symbol.startswith(("ng_blas_", "ng_lapack_")):
             blas_symbol(f"{family}:{routine}")
         elif symbol.startswith(("numba_", "NRT_")):
             # Numba registers its C helpers with LLVM when its CPU target starts.

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from numgrad_kernels.few_threads import emit_begin, emit_end
 from numgrad_kernels.symbols import Routine
 from numgrad_kernels.translate import Translator
 from numgrad_kernels.typed_ir import PARTS, Typed, Untranslated
@@ -85,6 +86,11 @@ class LibraryValues(Translator):
             if name == "store_f16" and value.kind != "f32":
                 raise Untranslated
             self.store(pointer, index, value)
+            return None
+        if name == "blas_begin":
+            return Typed("i64", emit_begin(self.builder, self.as_index(args[0])))
+        if name == "blas_end":
+            emit_end(self.builder, self.as_index(args[0]))
             return None
         if name == "load":
             return self.load(*args)

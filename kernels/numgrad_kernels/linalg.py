@@ -37,6 +37,7 @@ def triangular_solve(a_dtype: np.dtype[Any], b_dtype: np.dtype[Any], x_dtype: np
     """``args``: a, b, x, then batch, n, r, lower, trans, unit diagonal, then the status word."""
     trsm, trsv = _triangular_routines(x_dtype)
     names = namespace()
+    blas_begin, blas_end = names["blas_begin"], names["blas_end"]
     mem_copy, as_word, as_x = names["mem_copy"], names["as_i64"], pointer_to(x_dtype)
     item, one, zero = x_dtype.itemsize, x_dtype.type(1), x_dtype.type(0)
     is_complex = x_dtype.kind == "c"
@@ -45,6 +46,7 @@ def triangular_solve(a_dtype: np.dtype[Any], b_dtype: np.dtype[Any], x_dtype: np
         n, r, trans = args[4], args[5], args[7]
         uplo = _UPPER if args[6] != 0 else _LOWER
         diagonal = _UNIT if args[8] != 0 else _GIVEN
+        limited = blas_begin(n * n * r)
         if n > 0 and r > 0:
             for i in range(lo, hi):
                 at_a = args[0] + i * n * n * item
@@ -60,6 +62,7 @@ def triangular_solve(a_dtype: np.dtype[Any], b_dtype: np.dtype[Any], x_dtype: np
                 else:
                     how = _PLAIN if trans == 0 else _TRANS if trans == 1 else _ADJOINT
                     trsm(_RIGHT, uplo, how, diagonal, r, n, one, at_a, n, at_x, r)
+        blas_end(limited)
 
     return kernel
 
@@ -68,16 +71,19 @@ def triangular_solve(a_dtype: np.dtype[Any], b_dtype: np.dtype[Any], x_dtype: np
 def lu(a_dtype: np.dtype[Any], lu_dtype: np.dtype[Any], pivots_dtype: np.dtype[Any]) -> Callable[..., None]:
     """``args``: a, factors of its transpose, exchanges (from 1), then batch, n. A zero pivot is left to the readers."""
     getrf = fortran("lapack", f"{LETTERS[lu_dtype.char]}getrf", "iipipo")
-    mem_copy = namespace()["mem_copy"]
+    names = namespace()
+    mem_copy, blas_begin, blas_end = names["mem_copy"], names["blas_begin"], names["blas_end"]
     item = lu_dtype.itemsize
 
     def kernel(args, lo, hi):  # type: ignore[no-untyped-def]
         n = args[4]
+        limited = blas_begin(2 * n * n * n // 3)
         if n > 0:
             for i in range(lo, hi):
                 at_lu = args[1] + i * n * n * item
                 mem_copy(at_lu, args[0] + i * n * n * item, n * n * item)
                 getrf(n, n, at_lu, n, args[2] + i * n * 4)
+        blas_end(limited)
 
     return kernel
 
@@ -92,6 +98,7 @@ def lu_solve(a_dtype: np.dtype[Any], lu_dtype: np.dtype[Any], pivots_dtype: np.d
     """
     trsm, trsv = _triangular_routines(x_dtype)
     names = namespace()
+    blas_begin, blas_end = names["blas_begin"], names["blas_end"]
     mem_copy, as_word, as_int, as_x = names["mem_copy"], names["as_i64"], names["as_i32"], pointer_to(x_dtype)
     item, one, zero = x_dtype.itemsize, x_dtype.type(1), x_dtype.type(0)
     is_complex = x_dtype.kind == "c"
@@ -108,6 +115,7 @@ def lu_solve(a_dtype: np.dtype[Any], lu_dtype: np.dtype[Any], pivots_dtype: np.d
         n, r, trans = args[6], args[7], args[8]
         vector = r == 1 and not (is_complex and trans == 2)
         how = _TRANS if trans == 1 else _ADJOINT
+        limited = blas_begin(2 * n * n * r)
         if n > 0 and r > 0:
             for i in range(lo, hi):
                 at_lu = args[1] + i * n * n * item
@@ -136,6 +144,7 @@ def lu_solve(a_dtype: np.dtype[Any], lu_dtype: np.dtype[Any], pivots_dtype: np.d
                     else:
                         trsm(_RIGHT, _LOWER, how, _UNIT, r, n, one, at_lu, n, at_x, r)
                         trsm(_RIGHT, _UPPER, how, _GIVEN, r, n, one, at_lu, n, at_x, r)
+        blas_end(limited)
 
     return kernel
 

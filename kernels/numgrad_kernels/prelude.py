@@ -14,7 +14,7 @@ import functools
 import math
 from typing import Any
 
-from numgrad_kernels import intrinsics, symbols, vmath
+from numgrad_kernels import few_threads, intrinsics, symbols, vmath
 
 #: Storage name -> name of the Numba type that the pointer ``as_<name>`` points at.
 POINTERS = {
@@ -47,7 +47,8 @@ def namespace() -> dict[str, Any]:
         ``math``; casts ``f32 f64 i8 .. u64 c64 c128``; ``as_<dtype>(address)`` pointer makers; ``load_f16``,
         ``store_f16``, ``load_b1``, ``store_b1``; the ``vm_*`` functions and ``select``; ``sum_add``, ``prod_mul``,
         ``nan_max``, ``nan_min``; ``mem_copy``, ``mem_zero``; ``address_of``; ``conj`` and ``real`` of floats and
-        complex numbers; ``load`` and ``store`` of elements that are stored as they are computed with; ``boolean``.
+        complex numbers; ``load`` and ``store`` of elements that are stored as they are computed with; ``boolean``;
+        ``blas_begin`` and ``blas_end`` around calls of routines.
 
     Examples
     --------
@@ -72,6 +73,7 @@ def _names() -> dict[str, Any]:
     names.update(_reduction_intrinsics())
     names.update(_memory_intrinsics())
     names.update(_complex_intrinsics())
+    names.update(few_threads.namespace())
     return names
 
 

@@ -30,13 +30,16 @@ def eigh(a_dtype: np.dtype[Any], w_dtype: np.dtype[Any], v_dtype: np.dtype[Any])
     NumPy's signs.
     """
     syevd = fortran("lapack", *_eigenvalue_routine(v_dtype))
-    as_word, as_x = namespace()["as_i64"], pointer_to(v_dtype)
+    names = namespace()
+    as_word, as_x = names["as_i64"], pointer_to(v_dtype)
+    blas_begin, blas_end = names["blas_begin"], names["blas_end"]
     item, real_item = v_dtype.itemsize, w_dtype.itemsize
     is_complex = v_dtype.kind == "c"
     first = 7 if is_complex else 6
 
     def kernel(args, lo, hi):  # type: ignore[no-untyped-def]
         n = args[first + 1]
+        limited = blas_begin(9 * n * n * n)
         if n > 0:
             copy = as_x(args[3])
             for i in range(lo, hi):
@@ -56,6 +59,7 @@ def eigh(a_dtype: np.dtype[Any], w_dtype: np.dtype[Any], v_dtype: np.dtype[Any])
                 for row in range(n):
                     for column in range(n):
                         v[row * n + column] = copy[column * n + row]
+        blas_end(limited)
 
     return kernel
 
@@ -74,7 +78,9 @@ def svd(a_dtype: np.dtype[Any], u_dtype: np.dtype[Any], s_dtype: np.dtype[Any],
     column-major order, as NumPy gives it, so that the vectors come out with NumPy's signs.
     """
     gesdd = fortran("lapack", *_value_routine(u_dtype))
-    as_word, as_x = namespace()["as_i64"], pointer_to(u_dtype)
+    names = namespace()
+    as_word, as_x = names["as_i64"], pointer_to(u_dtype)
+    blas_begin, blas_end = names["blas_begin"], names["blas_end"]
     item, real_item = u_dtype.itemsize, s_dtype.itemsize
     one, zero = u_dtype.type(1), u_dtype.type(0)
     is_complex = u_dtype.kind == "c"
@@ -86,6 +92,7 @@ def svd(a_dtype: np.dtype[Any], u_dtype: np.dtype[Any], s_dtype: np.dtype[Any],
         full = args[first + 3] != 0
         rows, columns = (m, n) if full else (small, small)
         job = _ALL if full else _SOME
+        limited = blas_begin(20 * m * n * small)
         room = 4 * small * small + (7 + 3 * _BLOCK) * (small + large) + 1
         copy, by_u, by_v = as_x(args[4]), as_x(args[5]), as_x(args[6])
         for i in range(lo, hi):
@@ -115,6 +122,7 @@ def svd(a_dtype: np.dtype[Any], u_dtype: np.dtype[Any], s_dtype: np.dtype[Any],
             for row in range(columns):
                 for column in range(n):
                     vh[row * n + column] = by_v[column * columns + row]
+        blas_end(limited)
 
     return kernel
 
@@ -132,7 +140,9 @@ def qr(a_dtype: np.dtype[Any], q_dtype: np.dtype[Any], r_dtype: np.dtype[Any]) -
     """
     factor_name, generate_name = _qr_routines(q_dtype)
     gelqf, orglq = fortran("lapack", factor_name, "iipippio"), fortran("lapack", generate_name, "iiipippio")
-    mem_copy, as_x = namespace()["mem_copy"], pointer_to(q_dtype)
+    names = namespace()
+    mem_copy, as_x = names["mem_copy"], pointer_to(q_dtype)
+    blas_begin, blas_end = names["blas_begin"], names["blas_end"]
     item, zero = q_dtype.itemsize, q_dtype.type(0)
 
     def kernel(args, lo, hi):  # type: ignore[no-untyped-def]
@@ -140,6 +150,7 @@ def qr(a_dtype: np.dtype[Any], q_dtype: np.dtype[Any], r_dtype: np.dtype[Any]) -
         small = min(m, n)
         room = _BLOCK * max(m, n) + 1
         copy = as_x(args[3])
+        limited = blas_begin(4 * m * n * k)
         for i in range(lo, hi):
             mem_copy(args[3], args[0] + i * m * n * item, m * n * item)
             if small > 0:
@@ -154,5 +165,6 @@ def qr(a_dtype: np.dtype[Any], q_dtype: np.dtype[Any], r_dtype: np.dtype[Any]) -
                     q[row * k + column] = copy[row * n + column]
             if m > 0 and k > 0:
                 orglq(k, m, small, at_q, k, args[4], args[5], room)
+        blas_end(limited)
 
     return kernel

@@ -7,7 +7,6 @@ While the address is zero everything runs serially, in the same chunks, so the b
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import sys
 from collections.abc import Iterator
@@ -15,21 +14,14 @@ from collections.abc import Iterator
 from numgrad_kernels import engine
 from numgrad_kernels.locks import forkable_lock
 from numgrad_kernels.settings import settings, watch
+from numgrad_kernels.thread_state import BUSY, PARALLEL_FOR, THREADS, state
 
-_THREADS, _PARALLEL_FOR, _BUSY = range(3)
 _SPINS = "2000"  # some microseconds
-STATE_SYMBOL = "ng_thread_state"
 
 _lock = forkable_lock()
-_state = (ctypes.c_int64 * 3)(1, 0, 0)
 _limit = 1
 _wanted = False
 _forked_from_pool = False
-
-
-def register_state() -> None:
-    """Make the block known to the driver's object code."""
-    engine.register_symbol(STATE_SYMBOL, ctypes.addressof(_state))
 
 
 def ensure() -> bool:
@@ -42,16 +34,16 @@ def ensure() -> bool:
     _wanted = True
     if settings.num_threads <= 1 or _forked_from_pool:
         return False
-    if not _state[_PARALLEL_FOR]:
+    if not state[PARALLEL_FOR]:
         with _lock:
             from numba.np.ufunc import parallel
 
             with _short_spins():
                 parallel._launch_threads()
             _limit = int(parallel.get_thread_count())
-            _state[_THREADS] = min(settings.num_threads, _limit)
-            _state[_PARALLEL_FOR] = engine.address_of("numba_parallel_for") or 0
-    return bool(_state[_PARALLEL_FOR])
+            state[THREADS] = min(settings.num_threads, _limit)
+            state[PARALLEL_FOR] = engine.address_of("numba_parallel_for") or 0
+    return bool(state[PARALLEL_FOR])
 
 
 @contextlib.contextmanager
@@ -73,7 +65,7 @@ def _short_spins() -> Iterator[None]:
 
 def layer() -> str:
     """Name of Numba's threading layer in use ("omp", "tbb", "workqueue"), or "serial"."""
-    if not _state[_PARALLEL_FOR]:
+    if not state[PARALLEL_FOR]:
         return "serial"
     from numba.np.ufunc import parallel
 
@@ -82,7 +74,7 @@ def layer() -> str:
 
 def _follow_settings() -> None:
     """Tell the driver the number of threads that is allowed now."""
-    _state[_THREADS] = min(settings.num_threads, _limit)
+    state[THREADS] = min(settings.num_threads, _limit)
     if _wanted:
         ensure()
 
@@ -91,10 +83,10 @@ def _in_child() -> None:
     """Run serially in a forked child: the pool's threads exist only in the parent."""
     global _forked_from_pool
     pool = sys.modules.get("numba.np.ufunc.parallel")
-    if _state[_PARALLEL_FOR] or getattr(pool, "_is_initialized", False):
+    if state[PARALLEL_FOR] or getattr(pool, "_is_initialized", False):
         _forked_from_pool = True
-    _state[_PARALLEL_FOR] = 0
-    _state[_BUSY] = 0
+    state[PARALLEL_FOR] = 0
+    state[BUSY] = 0
 
 
 watch("num_threads", _follow_settings)
