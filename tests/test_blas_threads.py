@@ -112,7 +112,7 @@ def test_the_number_of_threads_is_blas_own_after_a_call() -> None:
 def test_idle_threads_sleep_soon_unless_the_user_says_otherwise(given: str) -> None:
     code = """
 import os
-from numgrad_kernels import blas_threads
+from numgrad_kernels import blas_threads, engine
 with blas_threads.short_spins():
     inside = os.environ.get("OPENBLAS_THREAD_TIMEOUT")
 engine.blas_symbol("dgemm")
