@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from numgrad.compiler.in_place import lodge
 from numgrad.compiler.layout import Layout, Sizes
 from numgrad.compiler.lowering import Launch, lower_step
 from numgrad.compiler.memory import assign_slots
@@ -29,14 +30,18 @@ class Code:
         What goes into their argument tables.
     constants : list of numpy.ndarray
         Arrays that they read.
+    in_place : frozenset of int
+        Those of the first `carries` outputs, of a loop's body, whose buffers are those of the inputs of that number.
     """
 
-    def __init__(self, inputs: Sequence[Tensor], outputs: Sequence[Tensor], sizes: ShapeEnv) -> None:
+    def __init__(self, inputs: Sequence[Tensor], outputs: Sequence[Tensor], sizes: ShapeEnv, carries: int = 0) -> None:
         lowered = lower(inputs, outputs, sizes)
         self.schedule = schedule(lowered)
+        self._lodged = lodge(self.schedule, carries)
+        self.in_place = self._lodged.carries
         self.launches: list[Launch] = []
         for step in self.schedule.steps:
-            self.launches.extend(lower_step(step, lambda body: Code(body.inputs, body.outputs, sizes), sizes))
+            self.launches.extend(lower_step(step, lambda body, n: Code(body.inputs, body.outputs, sizes, n), sizes))
         self.constants: list[np.ndarray[Any, Any]] = []
         self.layout = self._make_layout(sizes)
 
@@ -55,7 +60,8 @@ class Code:
             places[value] = ("output", i)
         roots = self.schedule.roots
         reads = [[roots.get(value, value) for value in x.reads] for x in self.launches]  # a view keeps its buffer alive
-        written = [v for v in self.schedule.outputs if places[v][0] == "output"]
+        places |= {value: ("output", k) for value, k in self._lodged.homes.items()}
+        written = [v for v in self.schedule.outputs if places[v][0] == "output" and v not in self._lodged.homes]
         slots = assign_slots(reads, [x.writes for x in self.launches], set(places), written)
         places |= {value: places[output] for value, output in slots.lodging.items()}
 

@@ -69,8 +69,9 @@ class Launch:
     tape: Tape | None = None
 
 
-def lower_step(step: Nest | LibraryStep, code_of: Callable[[Any], Any], sizes: ShapeEnv) -> list[Launch]:
-    """The kernel launches of one step; KernelError when a kernel is missing. `code_of` compiles a loop's body."""
+def lower_step(step: Nest | LibraryStep, code_of: Callable[[Any, int], Any], sizes: ShapeEnv) -> list[Launch]:
+    """The kernel launches of one step; KernelError when a kernel is missing. `code_of` compiles a body and is
+    told how many variables it carries."""
     if isinstance(step, Nest):
         return _nest(step)
     if step.node.record.name == "add_n":
@@ -98,14 +99,14 @@ def _trips(node: Node) -> Dim:
     return node.attrs.get("length", 100)  # type: ignore[no-any-return]
 
 
-def _control(node: Node, code_of: Callable[[Any], Any]) -> Launch:
+def _control(node: Node, code_of: Callable[[Any, int], Any]) -> Launch:
     """A loop or branch: a kernel that runs codes of its own."""
     name, attrs = node.record.name, node.attrs
     found = {"scan": ("body",), "while_loop": ("cond", "body"), "trip_count": ("cond", "body"),
              "adjoint_scan": ("forward", "backward")}.get(name)
     bodies = list(attrs["branches"]) if found is None else [attrs[k] for k in found]
     kernel = {"trip_count": "while", "while_loop": "while", "adjoint_scan": "adjoint"}.get(name, name)
-    codes = [code_of(body) for body in bodies]
+    codes = [code_of(body, attrs["carries"] if body is attrs.get("body") else 0) for body in bodies]
     address = kernels("control").address(kernel)
     trips = _trips(node)
     cost = sum((launch.cost for code in codes for launch in code.launches), 0) * trips

@@ -286,15 +286,32 @@ class _Part:
         return [Sum(len(rows)), self.recipe.at(self.recipe.words([x or ZERO for row in rows for x in row]))]
 
     def _state(self, k: int, control: ControlLayout) -> tuple[list[tuple[Sum, Sum]], list[Any], list[Any]]:
-        """Two buffers for each carry; rows that copy the first state in, and the last one out."""
+        """Two buffers for each carry (one, updated in place); rows that copy the first state in, and the last one out.
+
+        Where a carry goes in and comes out at one place, that is its buffer, and nothing is copied.
+        """
         sizes = [self.value(i) for i in control.carries]
-        buffers = [(self._buffer(n, k), self._buffer(n, k)) for n in sizes]
+        once = self.layout.launches[k].bodies[-1].in_place
+        homes = {j: place for j, place in enumerate(map(self._one_place, control.inputs, control.outputs))
+                 if j in once and place is not None}
+        buffers = []
+        for j, size in enumerate(sizes):
+            first = homes[j] if j in homes else self._buffer(size, k)
+            buffers.append((first, first if j in once else self._buffer(size, k)))
         copies, results = [], []
-        for place, (a, _), size in zip(control.inputs, buffers, sizes, strict=False):
-            copies.append((a, self._pointer(self.still(*place)), size, ZERO))
-        for place, (a, b), size in zip(control.outputs, buffers, sizes, strict=False):
-            results.append((self._pointer(self.still(*place)), a, b, size))
+        for j, (place, (a, _), size) in enumerate(zip(control.inputs, buffers, sizes, strict=False)):
+            if j not in homes:
+                copies.append((a, self._pointer(self.still(*place)), size, ZERO))
+        for j, (place, (a, b), size) in enumerate(zip(control.outputs, buffers, sizes, strict=False)):
+            if j not in homes:
+                results.append((self._pointer(self.still(*place)), a, b, size))
         return buffers, copies, results
+
+    def _one_place(self, given: tuple[str, int], result: tuple[str, int]) -> Sum | None:
+        """The address of two buffers that are one, if it is known."""
+        place = self.find(*given)
+        same = place == self.find(*result) and not place.indirect and place.offset == ZERO and place.step is None
+        return place.address if same else None
 
     def _pointer(self, place: Place) -> Sum:
         """The address of a word that holds the place's full address when the program runs."""

@@ -53,6 +53,14 @@ def _values_for(x: Tensor, steps: Any, values: Any, op: str) -> Tensor:
     return broadcast_to(cast_to(tensor, x.dtype), shape)
 
 
+def _rows_updated(op: str, x: Tensor, steps: Any, values: Tensor) -> Tensor | None:
+    """`x` with `values` written or added where the key is one index of rows (of `x` with its first axes made one)."""
+    if not steps or steps[-1].op != "take" or steps[-1].attrs["axis"] or any(s.op != "reshape" for s in steps[:-1]):
+        return None
+    found = apply(op, read(x, steps[:-1]), steps[-1].indices, values)
+    return apply("reshape", found, shape=canonical_shape(x.shape)) if len(steps) > 1 else found
+
+
 def index_update(x: Any, key: Any, values: Any) -> Tensor:
     """Give a copy of an array in which a selection is replaced: ``x[key] = values`` as a function.
 
@@ -89,6 +97,9 @@ def index_update(x: Any, key: Any, values: Any) -> Tensor:
     new = _values_for(tensor, steps, values, "index_update")
     if not steps:
         return new
+    updated = _rows_updated("set_rows", tensor, steps, new)
+    if updated is not None:
+        return updated
     chosen = write(filled(new.shape, True, np.bool_), steps, "set")
     return apply("where", chosen, write(new, steps, "set"), tensor)
 
@@ -125,7 +136,9 @@ def index_add(x: Any, key: Any, values: Any) -> Tensor:
     """
     tensor = as_tensor(x)
     steps = steps_of(canonical_shape(tensor.shape), key)
-    return apply("add", tensor, write(_values_for(tensor, steps, values, "index_add"), steps, "add"))
+    new = _values_for(tensor, steps, values, "index_add")
+    updated = _rows_updated("add_rows", tensor, steps, new)
+    return updated if updated is not None else apply("add", tensor, write(new, steps, "add"))
 
 
 def _index_tensor(indices: Any, op: str) -> Tensor:
