@@ -204,3 +204,42 @@ def test_leaving_the_block_by_an_error_restores_what_was() -> None:
     with pytest.raises(ZeroDivisionError), ng.debug_nans():
         raise ZeroDivisionError
     assert np.isnan(ng.log(ng.asarray(-1.0)).numpy())
+
+
+# -- sums
+
+
+@pytest.mark.parametrize("method, name, reason", [
+    (None, "ADD_N", "by default"), (ng.AggregationMethod.TREE, "TREE", "asked for"),
+    (ng.AggregationMethod.EXPERIMENTAL_ACCUMULATE_N, "ACCUMULATE", "asked for"),
+    (ng.AggregationMethod.AUTO, "ADD_N", "no more than 16 terms are one pass")])
+def test_how_terms_are_summed(method: Any, name: str, reason: str) -> None:
+    """G1, G4: every place where terms meet, with the strategy that the gradient builder takes, and why."""
+    with ng.Graph().as_default() as graph:
+        x = ng.placeholder(ng.float64, ("n",), name="x")
+        middle = ng.sin(x)
+        y = ng.sum(middle * ng.exp(middle) + middle * x)
+        report = ng.explain_gradient(y, x, aggregation_method=method)
+        assert [(s.tensor, s.terms, s.method, s.reason) for s in report.sums] == [
+            (middle.name, 3, name, reason), ("x:0", 2, name, reason)]
+        assert f"{middle.name}: 3 by {name} ({reason}) (" in str(report) and "test_explain.py" in str(report)
+        before = len(graph.operations)
+        ng.gradients(y, x, aggregation_method=method)
+        made = [op.name for op in graph.operations[before:]]
+        assert any({"ADD_N": "add_n", "TREE": "_sum/tree", "ACCUMULATE": "_sum/accumulate"}[name] in n for n in made)
+    with pytest.raises(ValueError, match="aggregation_method"):
+        ng.explain_gradient(y, x, aggregation_method="TREE")
+
+
+def test_automatic_sums_say_why() -> None:
+    """G1: memory and rounding are the reasons for other ways than one pass."""
+    def report(terms: int, size: int) -> Any:
+        return ng.explain_gradient(lambda x: ng.sum(ng.add_n([x * (1.0 + k) for k in range(terms)])), np.ones(size),
+                                   aggregation_method=ng.AggregationMethod.AUTO).sums[0]
+
+    assert (report(20, 100_000).method, report(20, 100_000).reason) == (
+        "ACCUMULATE", "20 terms of 800000 bytes would be alive together")
+    assert (report(100, 10).method, report(100, 10).reason) == (
+        "TREE", "rounding grows with the logarithm of 100 terms")
+    assert (report(20, 1).method, report(20, 1).reason) == ("ADD_N", "20 numbers are one pass")
+    assert not ng.explain_gradient(lambda x: ng.sum(ng.sin(x)), np.ones(3)).sums

@@ -16,7 +16,7 @@ from numgrad.graph.core import Tensor, apply, state
 from numgrad.graph.scopes import device
 from numgrad.silence import silence, unsilence
 
-__all__ = ["AggregationMethod", "Facts", "Terms", "check_method", "choose"]
+__all__ = ["AggregationMethod", "Facts", "Terms", "check_method", "choice", "choose", "facts_of"]
 
 
 _ANYWHERE: AbstractContextManager[None] = nullcontext()
@@ -69,18 +69,33 @@ class Facts:
     method: int
 
 
-def choose(facts: Facts) -> str:
-    """The strategy, ``"ADD_N"``, ``"TREE"`` or ``"ACCUMULATE"``, for a sum with these facts; pure."""
+def choice(facts: Facts) -> tuple[str, str]:
+    """The strategy, ``"ADD_N"``, ``"TREE"`` or ``"ACCUMULATE"``, for a sum with these facts, and why; pure."""
     name = _NAMES[facts.method]
     if name != "AUTO":
-        return name
+        return name, "by default" if facts.method == AggregationMethod.DEFAULT else "asked for"
     if facts.terms <= ADD_N_TERMS:
-        return "ADD_N"
+        return "ADD_N", f"no more than {ADD_N_TERMS} terms are one pass"
     if facts.bytes is not None and facts.terms * facts.bytes > ADD_N_BYTES:
-        return "ACCUMULATE"
+        return "ACCUMULATE", f"{facts.terms} terms of {facts.bytes} bytes would be alive together"
     if facts.inexact and facts.terms >= TREE_TERMS:
-        return "TREE"
-    return "ADD_N" if facts.bytes is not None and facts.bytes <= 8 else "ACCUMULATE"
+        return "TREE", f"rounding grows with the logarithm of {facts.terms} terms"
+    if facts.bytes is not None and facts.bytes <= 8:
+        return "ADD_N", f"{facts.terms} numbers are one pass"
+    return "ACCUMULATE", f"{facts.terms} terms of {'unknown size' if facts.bytes is None else f'{facts.bytes} bytes'}"
+
+
+def choose(facts: Facts) -> str:
+    """The strategy of `choice`."""
+    return choice(facts)[0]
+
+
+def facts_of(tensor: Tensor, terms: int, method: int) -> Facts:
+    """What is known about the sum of so many terms of a tensor's shape and dtype."""
+    sizes = tensor.spec.shape
+    known = all(isinstance(d, int) for d in sizes)
+    size = math.prod(int(d) for d in sizes) * tensor.dtype.itemsize if known else None
+    return Facts(terms, size, tensor.dtype.kind in "fc", method)
 
 
 def check_method(method: Any) -> int:
@@ -188,10 +203,7 @@ class Terms:
         return total
 
     def _begun(self, tensor: Tensor, first: Tensor) -> _AllTerms | _Running:
-        sizes = tensor.spec.shape
-        known = all(isinstance(d, int) for d in sizes)
-        size = math.prod(int(d) for d in sizes) * tensor.dtype.itemsize if known else None
-        started = make_sum(tensor, Facts(self._pending.get(tensor, 1), size, tensor.dtype.kind in "fc", self._method))
+        started = make_sum(tensor, facts_of(tensor, self._pending.get(tensor, 1), self._method))
         started.add(first)
         return started
 

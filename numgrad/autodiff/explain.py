@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from numgrad.autodiff.aggregate import check_method, choice, facts_of
 from numgrad.autodiff.nans import all_values, has_nan, origin, summary
 from numgrad.autodiff.registry import rule_of
-from numgrad.autodiff.reverse import walk_back
+from numgrad.autodiff.reverse import pending_terms, walk_back
 from numgrad.autodiff.slices import IndexedSlices, dense
 from numgrad.errors import GradientError, GraphError, SourceLine, at, user_line
 from numgrad.graph.core import Operation, Tensor, apply, as_tensor, placeholder, state
@@ -21,9 +22,9 @@ from numgrad.graph.scopes import backward_of, heard_by
 from numgrad.graph.walk import between
 from numgrad.types import is_trainable
 
-__all__ = ["Cut", "Explanation", "explain_gradient"]
+__all__ = ["Cut", "Explanation", "Sum", "explain_gradient"]
 
-_SHOWN = 12  # cuts that are written out
+_SHOWN = 12  # cuts, and sums, that are written out
 _ZERO_STAYS = frozenset({"reshape", "identity", "broadcast_to", "permute_dims", "negative", "cast", "sum"})
 
 
@@ -65,6 +66,40 @@ class Cut:
 
 
 @dataclass(frozen=True)
+class Sum:
+    """A tensor on the way whose gradient is the sum of several terms.
+
+    Attributes
+    ----------
+    tensor : str
+        Its name.
+    terms : int
+    method : str
+        "ADD_N", "TREE" or "ACCUMULATE".
+    reason : str
+        Why that one.
+    where : SourceLine or None
+        The user's line that made the tensor.
+
+    Examples
+    --------
+    >>> import numgrad as ng
+    >>> report = ng.explain_gradient(lambda x: ng.sum(x * ng.sin(x)), [0.5])
+    >>> [(s.tensor, s.terms, s.method, s.reason) for s in report.sums]
+    [('argument0:0', 2, 'ADD_N', 'by default')]
+    """
+
+    tensor: str
+    terms: int
+    method: str
+    reason: str
+    where: SourceLine | None
+
+    def __str__(self) -> str:
+        return f"{self.tensor}: {self.terms} by {self.method} ({self.reason}){at(self.where)}"
+
+
+@dataclass(frozen=True)
 class Explanation:
     """What `explain_gradient` found; ``str()`` of it is for reading.
 
@@ -79,6 +114,8 @@ class Explanation:
         Where paths end, and where zero and NaN arise, in backward order.
     gradient : ndarray or None
         The value, where it was evaluated.
+    sums : tuple of Sum
+        Where several terms meet, in backward order, and how they are summed.
 
     Examples
     --------
@@ -93,6 +130,7 @@ class Explanation:
     cuts: tuple[Cut, ...]
     gradient: Any
     summary: str
+    sums: tuple[Sum, ...] = ()
 
     def __str__(self) -> str:
         lines = [self.summary]
@@ -104,11 +142,16 @@ class Explanation:
                 lines.append(f"{heading}:")
                 lines += [f"  {cut}" for cut in found[:_SHOWN]]
                 lines += [f"  and {len(found) - _SHOWN} more"] if len(found) > _SHOWN else []
+        if self.sums:
+            lines.append("terms are summed at:")
+            lines += [f"  {each}" for each in self.sums[:_SHOWN]]
+            lines += [f"  and {len(self.sums) - _SHOWN} more"] if len(self.sums) > _SHOWN else []
         return "\n".join(lines)
 
 
-def explain_gradient(y: Any, x: Any, feeds: Mapping[Tensor, Any] | None = None) -> Explanation:
-    """Tell why the gradient of y with respect to x is None, zero, NaN or an error.
+def explain_gradient(y: Any, x: Any, feeds: Mapping[Tensor, Any] | None = None,
+                     aggregation_method: int | None = None) -> Explanation:
+    """Tell why the gradient of y with respect to x is None, zero, NaN or an error, and how its terms are summed.
 
     Parameters
     ----------
@@ -120,6 +163,8 @@ def explain_gradient(y: Any, x: Any, feeds: Mapping[Tensor, Any] | None = None) 
     feeds : mapping, optional
         Values of placeholders, as for `run`: the gradient is then evaluated, and what is zero or NaN is traced to
         where it arises. A function is evaluated at its arguments.
+    aggregation_method : int, optional
+        As in `gradients`: the constant whose choice of a strategy is shown.
 
     Returns
     -------
@@ -129,6 +174,8 @@ def explain_gradient(y: Any, x: Any, feeds: Mapping[Tensor, Any] | None = None) 
     ------
     GraphError
         y and x are not nodes of one graph.
+    ValueError
+        An unknown aggregation method.
 
     Notes
     -----
@@ -144,6 +191,7 @@ def explain_gradient(y: Any, x: Any, feeds: Mapping[Tensor, Any] | None = None) 
     >>> report.status, report.cuts[0].reason
     ('none', 'it turns float64 into int64, and integers carry no derivatives')
     """
+    method = check_method(aggregation_method)
     if callable(y) and not isinstance(y, Tensor):
         arguments = [np.asarray(a) for a in (x if isinstance(x, tuple) else (x,))]
         with Graph().as_default(), heard_by(()):
@@ -152,13 +200,14 @@ def explain_gradient(y: Any, x: Any, feeds: Mapping[Tensor, Any] | None = None) 
         if output.op is None:
             return Explanation("none", 0, (), None, "the function returned a value that does not depend on its "
                                                     "argument")
-        return explain_gradient(output, inputs[0], dict(zip(inputs, arguments, strict=True)))
+        return explain_gradient(output, inputs[0], dict(zip(inputs, arguments, strict=True)), method)
     if not (isinstance(y, Tensor) and isinstance(x, Tensor)) or y.graph is None or y.graph is not x.graph:
         raise GraphError(f"explain_gradient: got {y!r} and {x!r}, wanted two nodes of one graph, or a function and "
                          f"its arguments"
                          f"{at(user_line())}")
     with y.graph.as_default(), y.graph.lock, _undone(y.graph), heard_by(()), _unchecked():
-        return _Search(y, x).explanation({t: fed(t, v) for t, v in feeds.items()} if feeds is not None else None)
+        values = {t: fed(t, v) for t, v in feeds.items()} if feeds is not None else None
+        return _Search(y, x, method).explanation(values)
 
 
 @contextmanager
@@ -190,8 +239,9 @@ def _unchecked() -> Iterator[None]:
 class _Search:
     """One sweep backwards from y to x, with what each operation got and gave."""
 
-    def __init__(self, y: Tensor, x: Tensor) -> None:
-        self.y, self.x = y, x
+    def __init__(self, y: Tensor, x: Tensor, method: int) -> None:
+        self.y, self.x, self.method = y, x, method
+        self.pending: dict[Tensor, int] = {}
         self.cuts: list[Cut] = []
         self.steps: list[tuple[Operation, Sequence[Any], Sequence[Any]]] = []
         self.every, self.reached = between([y], [x], lambda t: True)  # also through what carries no derivative
@@ -229,7 +279,20 @@ class _Search:
             status, value = self._evaluated(gradient, feeds)
         elif all(_is_zero(p[i]) for p, i in self._arrivals()):
             status = "zero"
-        return Explanation(status, self.paths, tuple(self.cuts), value, self._summary(status, value))
+        return Explanation(status, self.paths, tuple(self.cuts), value, self._summary(status, value),
+                           tuple(self._sums()))
+
+    def _sums(self) -> Iterator[Sum]:
+        """Where terms met, by the facts from which the gradient builder chooses."""
+        met: dict[Tensor, int] = {}
+        for op, _, pulled in self.steps:
+            for tensor, term in zip(op.inputs, pulled, strict=True):
+                if term is not None:
+                    met[tensor] = met.get(tensor, 0) + 1
+        for tensor, terms in met.items():
+            if terms > 1:
+                method, reason = choice(facts_of(tensor, self.pending[tensor], self.method))
+                yield Sum(tensor.name, terms, method, reason, tensor.op.where if tensor.op is not None else None)
 
     def _summary(self, status: str, value: Any) -> str:
         ways = f"{self.paths} path{'' if self.paths == 1 else 's'} from {self.x.name} to {self.y.name}"
@@ -244,9 +307,10 @@ class _Search:
             return None
         path, reached = between([self.y], [self.x], crosses)
         self.flowing |= reached
+        self.pending = pending_terms(path, [self.y], self.flowing)
         seed = apply("ones_like", self.y)
         try:
-            found = walk_back(path, reached, [self.y], [self.x], [seed], 0, self._entered, rows=False,
+            found = walk_back(path, reached, [self.y], [self.x], [seed], self.method, self._entered, rows=False,
                               seen=lambda op, given, pulled: self.steps.append((op, given, pulled)))
         except GradientError as error:
             self.error = error

@@ -24,7 +24,7 @@ from numgrad.graph.scopes import backward_of, control_dependencies, scope_in
 from numgrad.graph.walk import between
 from numgrad.types import is_trainable
 
-__all__ = ["build_gradients", "build_row_gradients", "differentiate", "gradients", "walk_back"]
+__all__ = ["build_gradients", "build_row_gradients", "differentiate", "gradients", "pending_terms", "walk_back"]
 
 
 def gradients(ys: Any, xs: Any, grad_ys: Any = None, name: str = "gradients", gate_gradients: bool = False,
@@ -140,7 +140,7 @@ def walk_back(path: list[Any], reached: set[Tensor], ys: Sequence[Tensor], xs: S
     free their memory on the way.
     """
     wanted = set(xs)
-    pending = _pending(path, ys, reached | wanted)
+    pending = pending_terms(path, ys, reached | wanted)
     del reached
     terms = Terms(pending, method, colocate, kept=wanted)
     masked: set[Tensor] = set()
@@ -231,7 +231,7 @@ def _gated(terms: Sequence[Tensor | IndexedSlices | None]) -> list[Tensor | Inde
         return [waiting(t) for t in terms]
 
 
-def _pending(path: Sequence[Any], ys: Sequence[Tensor], reached: set[Tensor]) -> dict[Tensor, int]:
+def pending_terms(path: Sequence[Any], ys: Sequence[Tensor], reached: set[Tensor]) -> dict[Tensor, int]:
     """How many terms the sum of each tensor on the way can get."""
     counts = {t: 0 for t in reached if is_trainable(t.dtype)}
     for y in ys:
