@@ -80,6 +80,9 @@ def numgrad_function(row: Row) -> Any:
         diagonal=lambda a: ng.linalg.diagonal(a),
         eye=lambda n, like: ng.eye(n, dtype=like.dtype),
         sigmoid=ng.nn.sigmoid,
+        take=lambda x, i: ng.take(x, i, axis=0),
+        roll=lambda x, shift, axis: ng.roll(x, shift, axis=axis),
+        logsumexp=lambda x, axis: ng.logsumexp(x, axis=axis),
         pad=lambda x, before, after: ng.pad(x, (before, after)),
         scan=ng.scan,
         while_loop=ng.while_loop,
@@ -128,6 +131,9 @@ def _jax(row: Row, arrays: tuple[Any, ...], threads: int) -> Version:
         diagonal=jnp.diagonal,
         eye=lambda n, like: jnp.eye(n, dtype=like.dtype),
         sigmoid=jax.nn.sigmoid,
+        take=lambda x, i: jnp.take(x, i, axis=0),
+        roll=lambda x, shift, axis: jnp.roll(x, shift, axis),
+        logsumexp=lambda x, axis: jax.scipy.special.logsumexp(x, axis=axis),
         pad=lambda x, before, after: jnp.pad(x, (before, after)),
         scan=jax.lax.scan,
         while_loop=lambda cond, body, variables: jax.lax.while_loop(
@@ -172,6 +178,9 @@ def _torch(row: Row, arrays: tuple[Any, ...], threads: int) -> Version:
         diagonal=torch.diagonal,
         eye=lambda n, like: torch.eye(n, dtype=like.dtype),
         sigmoid=torch.sigmoid,
+        take=lambda x, i: x[i],
+        roll=lambda x, shift, axis: torch.roll(x, shift, axis),
+        logsumexp=torch.logsumexp,
         pad=lambda x, before, after: torch.nn.functional.pad(x, (before, after)),
         scan=_python_scan(torch.stack),
         while_loop=python_while,
@@ -205,6 +214,7 @@ def _tensors(result: Any) -> list[Any]:
 def _autograd(row: Row, arrays: tuple[Any, ...], threads: int) -> Version:
     import autograd
     import autograd.numpy as anp
+    from autograd.scipy import special
 
     kit = SimpleNamespace(
         np=anp,
@@ -214,6 +224,9 @@ def _autograd(row: Row, arrays: tuple[Any, ...], threads: int) -> Version:
         diagonal=anp.diag,
         eye=lambda n, like: anp.eye(n),
         sigmoid=lambda x: 0.5 * (anp.tanh(0.5 * x) + 1.0),
+        take=lambda x, i: x[i],
+        roll=lambda x, shift, axis: anp.roll(x, shift, axis),
+        logsumexp=lambda x, axis: special.logsumexp(x, axis=axis),
         pad=lambda x, before, after: anp.pad(x, (before, after), "constant"),
         scan=_python_scan(anp.stack),
         while_loop=python_while,
@@ -273,6 +286,9 @@ def _pytensor(row: Row, arrays: tuple[Any, ...], threads: int) -> Version:
         diagonal=pt.diagonal,
         eye=lambda n, like: pt.eye(n, dtype=like.dtype),
         sigmoid=pt.sigmoid,
+        take=lambda x, i: x[i],
+        roll=lambda x, shift, axis: pt.roll(x, shift, axis=axis),
+        logsumexp=lambda x, axis: pt.logsumexp(x, axis=axis),
         pad=lambda x, before, after: pt.pad(x, (before, after)),
         scan=scan,
         while_loop=while_loop,

@@ -22,6 +22,8 @@ FILES = (
     "rows_elementwise",
     "rows_math",
     "rows_models",
+    "rows_fitting",
+    "rows_fields",
     "rows_tape",
     "rows_loops",
     "rows_ode",

@@ -208,11 +208,11 @@ row(
 SOFTENING = 1e-2
 
 
-def _particles(size: int, rng: np.random.Generator) -> tuple[Any, ...]:
+def particles(size: int, rng: np.random.Generator) -> tuple[Any, ...]:
     return rng.standard_normal((size, 3)), rng.choice([-1.0, 1.0], size)
 
 
-def _energy(kit: Any, p: Any, q: Any) -> Any:
+def pair_energy(kit: Any, p: Any, q: Any) -> Any:
     difference = p[:, None, :] - p[None, :, :]
     squares = kit.np.sum(difference * difference, axis=-1)
     return 0.5 * kit.np.sum(q[:, None] * q[None, :] / kit.np.sqrt(squares + SOFTENING))
@@ -259,8 +259,8 @@ row(
     name="all_pairs",
     title="energy of all pairs of particles, value and gradient",
     sizes=(50, 500, 2_000),
-    setup=_particles,
-    function=_energy,
+    setup=particles,
+    function=pair_energy,
     mode="value_and_grad",
     hand={"numba": _energy_numba},
 )
