@@ -432,3 +432,19 @@ def test_compiled_and_interpreted_agree() -> None:
     interpreted = ng.run(variant.outputs, dict(zip(variant.inputs, (x, y), strict=True)))
     for a, b in zip(compiled, interpreted, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-14)
+
+
+def test_coordinates_of_points_are_part_of_the_trace():
+    f = ng.function(lambda p: np.sum(np.sqrt(1.0 + np.sum((p[:, None] - p[None]) ** 2, axis=-1))))
+    rng = np.random.default_rng(4)
+
+    def wanted(p):
+        return np.sum(np.sqrt(1.0 + np.sum((p[:, None] - p[None]) ** 2, axis=-1)))
+    traced = []
+    for shape in ((16, 3), (100, 3), (40, 2), (17, 2), (16, 4), (30, 7), (20, 9), (5, 3), (40, 1), (100, 3)):
+        p = rng.normal(size=shape)
+        np.testing.assert_allclose(f(p), wanted(p), rtol=1e-12)
+        np.testing.assert_allclose(ng.grad(f)(p), ng.grad(wanted)(p), rtol=1e-9)
+        traced.append(f.trace_count)
+    assert traced[:5] == [1, 1, 2, 2, 3]
+    assert traced[5] == traced[7] == 4  # all others share one, as far as they broadcast alike
