@@ -287,4 +287,4 @@ def kepler(tolerance: float) -> Any:
         return total / n, 2.0 / n * np.array([by_e, by_phase, by_size])
 
     buffers = Buffers(lambda n: (np.empty((100, n)),))
-    return lambda p, means, observed: sweep(p, means, observed, *buffers(means.size))
+    return lambda p, means, observed: sweep(p, means.reshape(-1), observed.reshape(-1), *buffers(means.size))

@@ -172,8 +172,8 @@ def _bodies_error(kit: Any, x: Any, v: Any, masses: Any, target: Any, steps: Any
         x, v = state
         x = x + 0.5 * h * v
         between = x[:, None, :] - x[:, :, None]
-        squares = np_.sum(between * between, axis=0) + SOFTENING
-        weights = masses[None, :] / (squares * np_.sqrt(squares))
+        inverse = 1.0 / (np_.sum(between * between, axis=0) + SOFTENING)
+        weights = masses[None, :] * inverse * np_.sqrt(inverse)
         v = v + h * np_.sum(weights[None, :, :] * between, axis=2)
         return (x + 0.5 * h * v, v), None
 
@@ -273,7 +273,9 @@ TOLERANCE = 1e-10
 
 
 def _orbit(size: int, rng: np.random.Generator) -> tuple[Any, ...]:
-    return np.array([0.7, 0.3, 1.5]), rng.uniform(0.0, 2.0 * np.pi, size), rng.standard_normal(size)
+    shape = () if size == 1 else (size,)  # one place is a number
+    p, means = np.array([0.7, 0.3, 1.5]), rng.uniform(0.0, 2.0 * np.pi, shape)
+    return p, np.asarray(means), np.asarray(rng.standard_normal(shape))
 
 
 def _orbit_error(kit: Any, p: Any, means: Any, observed: Any) -> Any:

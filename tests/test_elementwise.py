@@ -33,6 +33,19 @@ def derivative(f: Callable[..., Any], *values: Any, by: int = 0, order: int = 1)
     return reverse
 
 
+def test_the_derivative_of_a_reciprocal_divides_once() -> None:
+    """One over x is told from other quotients, and both derivatives are right where x is extreme."""
+    x = np.array([2.0, -0.25, INF, -INF, 0.0, -0.0, 1e-300, 1e200, NAN])
+    found = [np.float64(-0.25), -16.0, -0.0, -0.0, -INF, -INF, -INF, -0.0, NAN]
+    np.testing.assert_array_equal(derivative(lambda x: 1.0 / x, x), found)
+    np.testing.assert_array_equal(derivative(lambda x: 2.0 / x, x), 2.0 * np.array(found))
+    for numerator, divisions in ((1.0, 1), (2.0, 2)):
+        with ng.Graph().as_default() as graph:
+            t = ng.placeholder(ng.float64, (3,))
+            ng.gradients(numerator / t, t)
+        assert [op.type for op in graph.operations].count("divide") == divisions
+
+
 # -- kinks and singular points: section R of the contract
 KINKS: list[tuple[str, Callable[..., Any], list[float], list[float]]] = [
     ("abs", ng.abs, [-1, 0, 1], [-1, 0, 1]),

@@ -51,6 +51,12 @@ multiply = ufunc(
     partials=(lambda z, x, y: y, lambda z, x, y: x),
 )
 
+def _by_divisor(z: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    """``-x / y**2``, by the quotient; that of ``1 / y`` takes no other division."""
+    inverse = x.op is not None and x.op.type == "constant" and np.array_equal(x.op.attrs["value"], 1)
+    return negative(square(z) if inverse else divide(z, y))
+
+
 divide: Callable[..., Tensor] = ufunc(
     "divide",
     np.divide,
@@ -58,7 +64,7 @@ divide: Callable[..., Tensor] = ufunc(
     "``x / y``; integers and bools give float64. Division by zero gives an infinity or NaN, as IEEE 754 says.",
     "ng.divide([1, 2], 4).numpy()",
     "array([0.25, 0.5 ])",
-    partials=(lambda z, x, y: reciprocal(y), lambda z, x, y: negative(divide(z, y))),
+    partials=(lambda z, x, y: reciprocal(y), _by_divisor),
     dtypes="fc",
     domain=((-3.0, 3.0), (0.4, 3.0)),
 )
