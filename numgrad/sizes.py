@@ -13,7 +13,7 @@ from numgrad.errors import ShapeError, at, user_line
 if TYPE_CHECKING:
     from numgrad.assumptions import ShapeEnv
 
-__all__ = ["COMPOUND", "Dim", "Shape", "Size", "canonical", "canonical_shape", "dim_key", "dim_value",
+__all__ = ["COMPOUND", "Dim", "Shape", "Size", "canonical", "canonical_shape", "compound_atom", "dim_key", "dim_value",
            "lone_symbol", "same_shape", "same_size", "size_bits", "size_isqrt", "size_max", "size_min",
            "size_product"]
 
@@ -59,6 +59,11 @@ class _Compound:
         sign = {"floordiv": "//", "mod": "%"}.get(self.kind)
         a, b = (f"({x})" if isinstance(x, Size) and len(x.terms) > 1 else str(x) for x in self.args)
         return f"({a}{sign}{b})" if sign else f"{self.kind}({a},{b})"
+
+
+def compound_atom(kind: str, a: Dim, b: Dim) -> Any:
+    """The atom that stands for ``floordiv``, ``mod``, ``max`` or ``min`` of two sizes in the terms of a third."""
+    return _Compound(kind, (a, b))
 
 
 def _atom_key(atom: Any) -> tuple[Any, ...]:

@@ -16,6 +16,7 @@ from numgrad.graph.core import placeholder
 from numgrad.graph.graph import Graph
 from numgrad.tracing.compiled import compile as compile_graph
 from numgrad_kernels import build
+from numgrad_kernels.settings import settings
 from tests.compiler_cases import Case, exact, units
 
 F8 = np.dtype(np.float64)
@@ -291,6 +292,7 @@ def test_a_planted_fault_in_the_memory_plan_is_seen(monkeypatch: pytest.MonkeyPa
     array = exact(F8, (50,)) + 1.0
     Case(function, (F8, ("n",))).check(array)
     monkeypatch.setattr(codes, "assign_slots", greedy)
+    monkeypatch.setattr(settings, "cache_enabled", False)  # where the good program lies
     with pytest.raises(AssertionError, match="output 0"):
         Case(function, (F8, ("n",))).check(array)
 

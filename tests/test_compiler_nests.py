@@ -10,6 +10,7 @@ import pytest
 
 import numgrad as ng
 from numgrad.graph.core import apply
+from numgrad_kernels.settings import settings
 from tests.compiler_cases import DTYPES, Case, exact, units
 
 SHAPES = [(), (0,), (1,), (7,), (3, 4), (1, 5), (4, 0), (2, 3, 4), (2, 1, 4), (2, 0, 3), (2, 3, 2, 5), (1, 1, 1, 1)]
@@ -308,6 +309,7 @@ def _kernels_with(monkeypatch: pytest.MonkeyPatch, change: Any) -> None:
         return type(result)(change(result.source), result.arguments, result.signature)
 
     monkeypatch.setattr(lowering, "print_cpu", printed)
+    monkeypatch.setattr(settings, "cache_enabled", False)  # what is made with a fault must not be kept
 
 
 FAULTS: dict[str, tuple[Any, Sequence[Any]]] = {
@@ -342,5 +344,6 @@ def test_planted_faults_in_the_schedule_are_seen(monkeypatch: pytest.MonkeyPatch
     array = exact(np.float64, (5, 7), "schedule")
     Case(lambda x: x[1:, :-1] * 2.0, (np.float64, named(2))).check(array)
     monkeypatch.setattr(schedule, "aligned", misaligned)
+    monkeypatch.setattr(settings, "cache_enabled", False)
     with pytest.raises(AssertionError, match="output 0"):
         Case(lambda x: x[1:, :-1] * 2.0, (np.float64, named(2))).check(array)

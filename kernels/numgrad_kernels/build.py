@@ -92,6 +92,7 @@ counters = Counters()
 _LOG = logging.getLogger("numgrad")
 _lock = forkable_lock()
 _built: dict[str, BuiltKernel] = {}
+_keys: dict[int, str] = {}
 _building: dict[str, Lock] = {}
 if hasattr(os, "register_at_fork"):
     # A thread that was building in the parent does not exist in the child, and would never release its lock there.
@@ -199,11 +200,39 @@ def _build(
                     addresses, origin = _keep(disk.Entry(key, (symbol,), made.needs, made.code)), "compiled"
                 address = addresses[symbol]
                 kernel = BuiltKernel(key, symbol, address, source, time.perf_counter() - started, origin)
-                _built[key] = replace(kernel, origin="memory")
-                counters.add(kernel)
+                _register(kernel)
                 return kernel
     counters.add(found)
     return found
+
+
+def find_built(key: str, source: str) -> BuiltKernel | None:
+    """The kernel with this key, whose source is known from elsewhere, out of memory or from disk; or None."""
+    found = _built.get(key)
+    if found is None:
+        symbol = f"ng_{key[:16]}"
+        with _one_builder(key):
+            started = time.perf_counter()
+            addresses = None if key in _built else _load_from_disk(key, (symbol,))
+            if addresses is not None:
+                kernel = BuiltKernel(key, symbol, addresses[symbol], source, time.perf_counter() - started, "disk")
+                _register(kernel)
+                return kernel
+            found = _built.get(key)
+    if found is not None:
+        counters.add(found)
+    return found
+
+
+def key_of(address: int) -> str | None:
+    """The key of the kernel at an address, or None if it was not built here."""
+    return _keys.get(address)
+
+
+def _register(kernel: BuiltKernel) -> None:
+    _built[kernel.key] = replace(kernel, origin="memory")
+    _keys[kernel.address] = kernel.key
+    counters.add(kernel)
 
 
 @contextmanager
@@ -268,7 +297,7 @@ def _define(source: str, symbol: str, names: dict[str, object]) -> Callable[...,
 
 
 @cache
-def _fingerprint() -> bytes:
+def fingerprint() -> bytes:
     """Hash of what shapes code besides the kernel's own text: this package, the compilers, the processor."""
     root = Path(__file__).parent
     digest = hashlib.sha256()
@@ -293,7 +322,7 @@ def _version(package: str) -> str:
 
 def _key(*parts: str) -> str:
     """Key of a kernel: hash of its own parts, the fingerprint, and the kind of vector mathematics."""
-    digest = hashlib.sha256(_fingerprint())
+    digest = hashlib.sha256(fingerprint())
     for part in (settings.vector_math, *parts):
         encoded = part.encode()
         digest.update(b"%d:" % len(encoded) + encoded)

@@ -1,6 +1,6 @@
-"""The kernels' object code on disk, found by the hash of everything that shaped it.
+"""Kernels' object code and descriptions of programs on disk, found by the hash of everything that shaped them.
 
-One file per kernel: a magic line, a JSON header, the object code. Files appear by atomic rename: readers need no lock.
+One file each: a magic line, a JSON header, the content. Files appear by atomic rename: readers need no lock.
 Object code is code: the directory must belong to this user and be writable by nobody else, or it is not used at all.
 Anything unexpected in a file makes it a miss, and the next store replaces it.
 """
@@ -24,6 +24,7 @@ from numgrad_kernels.locks import forkable_lock
 from numgrad_kernels.settings import settings
 
 FORMAT_VERSION = 1
+KERNEL, PROGRAM = "o", "program"  # kinds of entries, and how their files' names end
 _MAGIC = b"numgrad-kernel "
 _KEY = re.compile(r"[0-9a-f]{64}")
 _TOUCH_AFTER = 3600.0  # a file's time of last use is this coarse, so that warm starts write nothing
@@ -37,7 +38,7 @@ _written: dict[Path, int] = {}
 
 @dataclass(frozen=True)
 class Entry:
-    """One kernel as it lies on disk: its key, the symbols it defines and needs, its object code."""
+    """One kernel or program as it lies on disk: its key, the symbols it defines and needs, its content."""
 
     key: str
     symbols: tuple[str, ...]
@@ -47,9 +48,10 @@ class Entry:
 
 @dataclass(frozen=True)
 class FileInfo:
-    """One cached file: its key, its path, its size in bytes, the time of its last use in seconds since the epoch."""
+    """One cached file: key, kind, path, size in bytes, the time of its last use in seconds since the epoch."""
 
     key: str
+    kind: str
     path: Path
     size: int
     used: float
@@ -86,18 +88,18 @@ def _prepare(directory: Path) -> bool:
     return True
 
 
-def _file_of(directory: Path, key: str) -> Path:
+def _file_of(directory: Path, key: str, kind: str) -> Path:
     if not _KEY.fullmatch(key):
         raise ValueError(f"a kernel key is 64 hexadecimal digits, not {key!r}")
-    return directory / key[:2] / f"{key}.o"
+    return directory / key[:2] / f"{key}.{kind}"
 
 
-def load(key: str) -> Entry | None:
-    """The kernel with this key, or None if there is none that is whole and ours."""
+def load(key: str, kind: str = KERNEL) -> Entry | None:
+    """The entry with this key, or None if there is none that is whole and ours."""
     directory = path()
     if directory is None:
         return None
-    file = _file_of(directory, key)
+    file = _file_of(directory, key, kind)
     try:
         with file.open("rb") as stream:
             status = os.fstat(stream.fileno())
@@ -151,12 +153,12 @@ def _decode(content: bytes, key: str) -> Entry | None:
         return None
 
 
-def store(entry: Entry) -> bool:
-    """Write a kernel; False if the directory does not take it (read-only, full, caching off)."""
+def store(entry: Entry, kind: str = KERNEL) -> bool:
+    """Write an entry; False if the directory does not take it (read-only, full, caching off)."""
     directory = path()
     if directory is None:
         return False
-    file = _file_of(directory, entry.key)
+    file = _file_of(directory, entry.key, kind)
     content = _encode(entry)
     try:
         file.parent.mkdir(mode=0o700, exist_ok=True)
@@ -177,10 +179,12 @@ def store(entry: Entry) -> bool:
 
 
 def _files(directory: Path) -> Iterator[FileInfo]:
-    for file in directory.glob("*/*.o"):
-        with contextlib.suppress(OSError):
-            status = file.stat()
-            yield FileInfo(file.stem, file, status.st_size, status.st_mtime)
+    for file in directory.glob("??/*.*"):
+        kind = file.suffix[1:]
+        if kind in (KERNEL, PROGRAM):
+            with contextlib.suppress(OSError):
+                status = file.stat()
+                yield FileInfo(file.stem, kind, file, status.st_size, status.st_mtime)
 
 
 def entries() -> list[FileInfo]:

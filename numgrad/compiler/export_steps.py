@@ -142,11 +142,10 @@ class _CodeWriter:
         high = {"chunks": f"count{self.name}_{k}", "combine": "1"}[span] if isinstance(span, str) else self.sizes[span]
         name = self.writer.external(launch.symbol, launch.address)
         self.lines.append(f"{name}({table}.ctypes, 0, {high})")
-        library = launch.node.record.library if launch.node is not None else None
-        if library is not None and library.status:
-            assert launch.node is not None
-            error = "IndexError" if library.raises is IndexError else "ValueError"  # Numba knows no LinAlgError
-            text = f"{launch.node.record.name}: {library.error}{at(launch.where)}"
+        failure = self.layout.failures[k]
+        if failure is not None:
+            error = "IndexError" if failure.raises == "IndexError" else "ValueError"  # Numba knows no LinAlgError
+            text = f"{failure.name}: {failure.text}{at(launch.where)}"
             self.lines += ["if status[0] != 0:", f"    raise {error}({text!r})"]
 
     def _entry(self, k: int, kind: str, where: Any, offset: int, itemsize: int) -> str:
@@ -169,8 +168,8 @@ class _CodeWriter:
 
     # -- loops and branches
     def _control(self, k: int, launch: Launch) -> None:
-        name, control, node = f"{self.name}_{k}", self.layout.controls[k], launch.node
-        assert control is not None and node is not None
+        name, control = f"{self.name}_{k}", self.layout.controls[k]
+        assert control is not None
         if launch.title == "switch":
             return self._switch(name, launch)
         carries, rows = len(control.carries), len(control.rows)
@@ -195,7 +194,7 @@ class _CodeWriter:
         swap = [f"u{name}_{i}, v{name}_{i} = v{name}_{i}, u{name}_{i}" for i in range(carries)]
         if launch.title == "scan":
             trips = self.sizes[control.length]
-            backwards = node.attrs["reverse"]
+            backwards = control.attrs["reverse"]
             body = [f"r{name} = {f'({trips}) - 1 - i{name}' if backwards else f'i{name}'}",
                     *self.writer.code(launch.bodies[0], located), *swap]
             self.lines += [f"for i{name} in range({trips}):", *_indented(body)]
@@ -205,7 +204,7 @@ class _CodeWriter:
             def tested(kind: str, where: int) -> str:
                 return f"np.int64(f{name}.ctypes.data)" if kind == "output" else located(kind, where)
 
-            most = node.attrs["maximum"]
+            most = control.attrs["maximum"]
             body = [*self.writer.code(launch.bodies[0], tested), f"if f{name}[0] == 0:", "    break",
                     *self.writer.code(launch.bodies[1], located), *swap, f"i{name} += 1"]
             self.lines += [f"i{name} = 0", f"while {'True' if most is None else f'i{name} < {int(most)}'}:",

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
+
 from numgrad.compiler.memory import Slots, bytes_of
 from numgrad.compiler.printer_numba import Argument
 from numgrad.ops.checkpoints import snapshots
@@ -13,7 +15,7 @@ from numgrad.types import COMPOUND, Dim, Size, dim_key, size_product
 if TYPE_CHECKING:
     from numgrad.compiler.lowering import Launch
 
-__all__ = ["BlockLayout", "ControlLayout", "Layout", "Sizes"]
+__all__ = ["BlockLayout", "ControlLayout", "Failure", "Layout", "Sizes"]
 
 
 class Sizes:
@@ -35,6 +37,11 @@ class Sizes:
             self.expressions.append(dim)
             self._function = None
         return found
+
+    def append(self, dim: Dim) -> None:
+        """Add a size at the next place, for sizes that have theirs already."""
+        self._known.setdefault(dim_key(dim), len(self.expressions))
+        self.expressions.append(dim)
 
     def evaluate(self, values: Sequence[int]) -> tuple[int, ...]:
         """The sizes for given values of the unknown ones, in the order of the symbols."""
@@ -85,6 +92,9 @@ class Layout:
         self.chunked = [None if launch.chunked is None else tuple(sizes.index(d) for d in launch.chunked)
                         for launch in launches]
         self.combines = self._count_combines()
+        self.moved = [sizes.index(sum((bytes_of(v) for v in (*x.reads, *x.writes)), 0)) for x in launches]
+        self.flops = [sizes.index(launch.flops) for launch in launches]
+        self.failures = [_failure(launch) for launch in launches]
         # A program evaluates the sizes of its loops' bodies together with its own: where it finds them.
         self.merged = [[[sizes.index(e) for e in body.layout.sizes.expressions] for body in launch.bodies]
                        for launch in launches]
@@ -133,7 +143,8 @@ class Layout:
             [place(v) for v in node.inputs], [place(v) for v in node.outputs],
             [self.sizes.index(bytes_of(v)) for v in node.inputs[:carries]],
             [rows_of(v) for v in node.inputs[carries:carries + rows]], [rows_of(v) for v in stacked],
-            self.sizes.index(length), self._blocks(node) if launch.title == "adjoint_scan" else None)
+            self.sizes.index(length), {k: v for k, v in node.attrs.items() if v is None or isinstance(v, (bool, int))},
+            self._blocks(node) if launch.title == "adjoint_scan" else None)
 
     def _blocks(self, node: Any) -> BlockLayout:
         """How a loop that keeps few states lays them out: each is one block."""
@@ -147,10 +158,25 @@ class Layout:
                            index(kept * 8))
 
 
+class Failure(NamedTuple):
+    """What it means that a kernel sets the status word: operation, text, name of the exception."""
+
+    name: str
+    text: str
+    raises: str
+
+
+def _failure(launch: Launch) -> Failure | None:
+    library = None if launch.node is None else launch.node.record.library
+    if launch.node is None or library is None or not library.status:
+        return None
+    return Failure(launch.node.record.name, library.error, (library.raises or np.linalg.LinAlgError).__name__)
+
+
 class ControlLayout(NamedTuple):
     """Places of a control step's inputs and outputs, indices of sizes: bytes of its carries, its length.
 
-    For what is read and written by rows: bytes of a row, and of all rows but the last.
+    For what is read and written by rows: bytes of a row, and of all rows but the last. Its attributes that are numbers.
     """
 
     inputs: list[tuple[str, int]]
@@ -159,6 +185,7 @@ class ControlLayout(NamedTuple):
     rows: list[tuple[int, int]]
     stacked: list[tuple[int, int]]
     length: int
+    attrs: dict[str, Any]
     blocks: BlockLayout | None = None
 
 

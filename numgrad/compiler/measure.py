@@ -50,10 +50,10 @@ def size_lines(program: Program, size: Callable[[int, int], str], fail: Callable
         if all(symbol in known for symbol in guard.symbols()):
             lines += fail(f"not ({sizes.source(guard.left)} {guard.sign} {sizes.source(guard.right)})",
                           f"sizes must fulfil {guard}")
-    for dim, where in program.computed_sizes:
+    for dim, where in program.code.checks.computed:
         lines += fail(f"({sizes.source(dim)}) < 0", f"an array would have a negative size, {dim}{at(where)}")
-    for name, spec, axes, where in program.extrema:
-        lines += fail(" or ".join(f"({sizes.source(spec.shape[a])}) <= 0" for a in axes),
+    for name, _, shape, axes, where in program.code.checks.extrema:
+        lines += fail(" or ".join(f"({sizes.source(shape[a])}) <= 0" for a in axes),
                       f"{name} of no elements{at(where)}")
     return lines
 

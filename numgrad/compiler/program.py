@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -11,13 +12,15 @@ from typing import Any
 
 import numpy as np
 
-from numgrad.compiler.code import Code
+from numgrad.compiler.code import failures_at
 from numgrad.compiler.export import make_cfunc, make_lowlevel, make_njit
+from numgrad.compiler.keep import code_for
 from numgrad.compiler.lowering import kernels, ptx_of
 from numgrad.compiler.measure import make_measure
-from numgrad.compiler.memory import bytes_of
 from numgrad.compiler.plan import Context, Plan
 from numgrad.compiler.recipe import FILL, PACK
+from numgrad.compiler.rewrite import lower
+from numgrad.compiler.schedule import Schedule, schedule
 from numgrad.compiler.segments import Segmented, has_host_steps
 from numgrad.compiler.tables import Planner
 from numgrad.errors import DeviceError, DtypeError, GraphError, ShapeError, at, user_line
@@ -25,7 +28,7 @@ from numgrad.graph.core import Tensor, state
 from numgrad.graph.graph import Graph
 from numgrad.graph.run import bind_sizes, check_guards
 from numgrad.graph.scopes import heard_by
-from numgrad.types import Dim, Size, Spec, as_dtype, canonical_shape, dim_key, dim_value, lone_symbol
+from numgrad.types import Dim, Size, as_dtype, canonical_shape, dim_value, lone_symbol
 
 __all__ = ["Program", "compile_program"]
 
@@ -84,14 +87,13 @@ class Program:
     def __init__(self, inputs: Sequence[Tensor], outputs: Sequence[Tensor], graph: Graph) -> None:
         self.inputs, self.outputs, self.graph = list(inputs), list(outputs), graph
         start = perf_counter()
-        self.code = Code(self.inputs, self.outputs, graph.sizes)
-        self.launches, self.schedule = self.code.launches, self.code.schedule
+        self.code = code_for(self.inputs, self.outputs, graph.sizes)
+        self.launches = self.code.launches
         self.build_seconds = perf_counter() - start
         self.input_dtypes = [as_dtype(t.dtype) for t in self.inputs]
         self.output_specs = [(as_dtype(t.dtype), canonical_shape(t.shape)) for t in self.outputs]
         self.counts = self._count_programs()
         self._require_known_sizes()
-        self.computed_sizes, self.extrema = self._find_checks()
         self.planner = Planner(
             self.code, [*self.input_dtypes, *(d for d, _ in self.output_specs)], [t.shape for t in self.inputs],
             [shape for _, shape in self.output_specs])
@@ -123,23 +125,6 @@ class Program:
                 if symbol not in known:
                     raise GraphError(f"compile: the size {symbol} is needed, but it is the size of no input's axis"
                                      f"{at(user_line())}")
-
-    def _find_checks(self) -> tuple[list[tuple[Dim, Any]], list[tuple[str, Spec, tuple[int, ...], Any]]]:
-        """What new sizes are tried on: sizes that could be negative, and reductions that need an element."""
-        computed: dict[Any, tuple[Dim, Any]] = {}
-        extrema: dict[Any, tuple[str, Spec, tuple[int, ...], Any]] = {}
-        for launch in self.code.all_launches():
-            for value in launch.writes:
-                for dim in value.shape:
-                    if isinstance(dim, Size) and lone_symbol(dim) is None:
-                        computed.setdefault(dim_key(dim), (dim, launch.where))
-        for launch in self.launches:  # not those in branches, which may be there to avoid the question
-            for value in launch.writes:
-                node = value.node
-                if node.record.name in ("max", "min", "argmax", "argmin"):
-                    axes = node.attrs.get("axes") or (node.attrs["axis"],)
-                    extrema[node] = (node.record.name, node.inputs[0].spec, axes, node.where)
-        return list(computed.values()), list(extrema.values())
 
     # -- plans
     def plan_for(self, shapes: tuple[tuple[int, ...], ...], arrays: Sequence[Any]) -> Plan:
@@ -195,15 +180,15 @@ class Program:
 
     def _check_sizes(self, values: dict[Any, int]) -> None:
         """Raise ShapeError for a size below 0, and for the largest or smallest of no elements."""
-        for dim, where in self.computed_sizes:
+        for dim, where in self.code.checks.computed:
             if dim_value(dim, values) < 0:
                 raise ShapeError(f"an array would have the size {dim} = {dim_value(dim, values)}{at(where)}; "
                                  f"wanted at least 0{at(user_line())}")
-        for name, spec, axes, where in self.extrema:
-            shape = [dim_value(d, values) for d in spec.shape]
+        for name, dtype, dims, axes, where in self.code.checks.extrema:
+            shape = [dim_value(d, values) for d in dims]
             if any(shape[a] <= 0 for a in axes):
                 raise ShapeError(
-                    f"{name}: the axes {axes} of {spec.dtype}{tuple(shape)} have no elements, and {name} of "
+                    f"{name}: the axes {axes} of {dtype}{tuple(shape)} have no elements, and {name} of "
                     f"nothing has no value{at(where)}"
                 )
 
@@ -277,12 +262,13 @@ class Program:
 
     def failure(self, context: Context) -> Exception:
         """The error of the library kernel at which the last run in `context` ended."""
-        step = self.launches[context.steps_done - (len(context.program) - len(self.launches))]
+        step = context.steps_done - (len(context.program) - len(self.launches))
         # A loop or branch tells only that one of its steps failed: name each that can.
-        found = [x for x in (step, *(x for code in step.bodies for x in code.all_launches()))
-                 if x.node is not None and x.node.record.library is not None and x.node.record.library.status]
-        errors = dict.fromkeys(f"{x.node.record.name}: {x.node.record.library.error}{at(x.where)}" for x in found)
-        return (found[0].node.record.library.raises or np.linalg.LinAlgError)("; or ".join(errors))
+        found = failures_at(self.code, step)
+        errors = dict.fromkeys(f"{failure.name}: {failure.text}{at(where)}" for failure, where in found)
+        raises = found[0][0].raises
+        kind = np.linalg.LinAlgError if raises == "LinAlgError" else getattr(builtins, raises)
+        return kind("; or ".join(errors))  # type: ignore[no-any-return]
 
     def bind(self, *arrays: np.ndarray[Any, Any]) -> Bound:
         """Fix the arrays: calls then only run the program, on whatever the arrays hold at that moment."""
@@ -298,6 +284,16 @@ class Program:
         return Bound(self, given)
 
     # -- looking inside
+    @property
+    def origin(self) -> str:
+        """Where the program is from: "disk", or "made" in this process."""
+        return "disk" if self.code.schedule is None else "made"
+
+    @cached_property
+    def schedule(self) -> Schedule:
+        """The fused steps that the launches were made from."""
+        return self.code.schedule or schedule(lower(self.inputs, self.outputs, self.graph.sizes))
+
     @property
     def source(self) -> str:
         """The kernels' generated Python, each once, in the order of their first use."""
@@ -337,10 +333,10 @@ class Program:
             "build_seconds": self.build_seconds,
         }
         if plan is not None:
-            values = dict(zip(self.code.layout.sizes.symbols, plan.symbol_values, strict=True))
-            moved = [dim_value(bytes_of(v), values) for x in self.launches for v in (*x.reads, *x.writes)]
-            report |= {"flops": sum(dim_value(x.flops, values) for x in self.launches), "bytes_moved": sum(moved),
+            layout, sizes = self.code.layout, plan.sizes
+            report |= {"flops": sum(sizes[i] for i in layout.flops), "bytes_moved": sum(sizes[i] for i in layout.moved),
                        "arena_bytes": plan.arena_bytes, "live_bytes": plan.live_bytes}
+            values = dict(zip(layout.sizes.symbols, plan.symbol_values, strict=True))
             loops = [tape.report(values, x.where) for x in self.code.all_launches() if (tape := x.tape) is not None]
             if loops:
                 report |= {"tape_bytes": sum(loop["tape_bytes"] for loop in loops), "loops": loops}

@@ -334,9 +334,7 @@ class _Part:
         return moving
 
     def _scan(self, k: int, control: ControlLayout) -> list[Sum]:
-        launch = self.layout.launches[k]
-        assert launch.node is not None
-        moving = self._moving(launch.node.attrs["reverse"])
+        moving = self._moving(control.attrs["reverse"])
         buffers, copies, results = self._state(k, control)
         count, rows = len(buffers), len(control.rows)
 
@@ -360,9 +358,7 @@ class _Part:
                 self.recipe.at(self.recipe.status)]
 
     def _while(self, k: int, control: ControlLayout) -> list[Sum]:
-        launch, at = self.layout.launches[k], self.recipe.at
-        assert launch.node is not None
-        counting = launch.title == "trip_count"
+        at, counting = self.recipe.at, self.layout.launches[k].title == "trip_count"
         buffers, copies, results = self._state(k, control._replace(outputs=[]) if counting else control)
         count = len(buffers)
         flag = self._buffer(Sum(ALIGN), k)
@@ -378,7 +374,7 @@ class _Part:
         tests = self._both(k, 0, lambda parity: located(parity, True))
         bodies = self._both(k, 1, lambda parity: located(parity, False))
         starts = [row for body in (*tests, *bodies) for row in body.starts]
-        most = launch.node.attrs["maximum"]
+        most = control.attrs["maximum"]
         return [*(at(t.program) for t in tests), Sum(len(tests[0].code.launches)), *(at(b.program) for b in bodies),
                 Sum(len(bodies[0].code.launches)), Sum(-1 if most is None else int(most)), flag, *self._rows(starts),
                 *self._rows(copies), *self._rows(results), at(self.recipe.status),
@@ -395,9 +391,9 @@ class _Part:
                 self.recipe.at(self.recipe.words(programs)), *self._rows(starts)]
 
     def _adjoint(self, k: int, control: ControlLayout) -> list[Sum]:
-        launch, blocks, at = self.layout.launches[k], control.blocks, self.recipe.at
-        assert launch.node is not None and blocks is not None
-        attrs, moving = launch.node.attrs, self._moving(launch.node.attrs["reverse"])
+        attrs, blocks, at = control.attrs, control.blocks, self.recipe.at
+        assert blocks is not None
+        moving = self._moving(attrs["reverse"])
         carries, states, rows = attrs["carries"], attrs["states"], attrs["rows"]
         mine = carries + states + len(control.rows)
         others = mine + attrs["shared"]
