@@ -264,6 +264,8 @@ def test_max_step_is_kept() -> None:
     ((1.0, [0.0, 1.0]), {"method": "euler"}, ValueError,
      r"no method 'euler', wanted one of dopri5, rk4.*test_integrate"),
     ((1.0, [0.0, 1.0]), {"steps": 3}, TypeError, "the method 'dopri5' takes no steps"),
+    ((1.0, [0.0, 1.0]), {"checkpoint": "all"}, TypeError, "the method 'dopri5' takes no checkpoint"),
+    ((1.0, [0.0, 1.0]), {"method": "rk4", "checkpoint": "some"}, ValueError, "odeint: checkpoint='some'; wanted"),
     ((1.0, [0.0, 1.0]), {"method": "rk4", "rtol": 1e-3}, TypeError, "the method 'rk4' takes no rtol"),
     ((1.0, [0.0, 1.0]), {"method": "rk4", "steps": 0}, ValueError, "steps is 0, wanted a positive integer"),
     ((1.0, [0.0, 1.0]), {"max_steps": 2.5}, ValueError, "max_steps is 2.5, wanted a positive integer"),

@@ -136,6 +136,30 @@ def test_second_derivatives_in_every_mode(method: str) -> None:
     np.testing.assert_allclose(ng.hvp(case.value)(case.x, along), forward_reverse, rtol=1e-8, atol=1e-9)
 
 
+@pytest.mark.parametrize("checkpoint", ["sqrt", "revolve", 200])
+def test_checkpoints_save_memory_and_change_no_derivative(checkpoint: Any) -> None:
+    f, y0, _, args = PROBLEMS["driven"]
+    ts = np.linspace(0.0, 2.0, 41)
+
+    def energy(y0: Any, ts: Any, keep: str) -> Any:
+        return np.sum(odeint(f, y0, ts, *args, method="rk4", steps=30, checkpoint=keep) ** 2)
+
+    plain, frugal = (ng.grad(lambda y0, ts, keep=keep: energy(y0, ts, keep), (0, 1)) for keep in ("all", checkpoint))
+    for one, other in zip(frugal(y0, ts), plain(y0, ts), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-12)
+    assert frugal.plan()["tape_bytes"] < 0.7 * plain.plan()["tape_bytes"]
+
+
+def test_maps_that_are_applied_later() -> None:
+    """The number of steps is found in the first phase, and the arrays it sizes are handed on to the second."""
+    case = Case("driven", "dopri5")
+    gradient, along = ng.grad(case.value)(case.x), rng.normal(size=case.x.shape)
+    _, pull = ng.vjp(case.value, case.x)
+    np.testing.assert_allclose(pull(2.0)[0], 2.0 * gradient, rtol=1e-12)
+    _, push = ng.linearize(case.value, case.x)
+    np.testing.assert_allclose(push(along), gradient @ along, rtol=1e-10)
+
+
 def test_hessian_agrees_with_products() -> None:
     case = Case("driven", "dopri5")
     hessian = ng.hessian(case.value)(case.x)

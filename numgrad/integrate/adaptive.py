@@ -26,7 +26,7 @@ from numgrad.ops.shaping import broadcast_to, reshape
 from numgrad.ops.sorting import searchsorted
 from numgrad.tracing.branches import cond
 from numgrad.tracing.loops import scan, while_loop
-from numgrad.types import Dim, size_product
+from numgrad.types import Dim
 
 __all__ = ["Outcome", "Settings", "Steps", "find_steps", "solve"]
 
@@ -125,7 +125,7 @@ class _Control:
         return new, (where(taken, along, 0.0), where(going, self.direction * state.t, np.inf))
 
     def room(self) -> Dim:
-        """How many attempts to make room for, at least: as many as are needed, or as are allowed.
+        """How many attempts to make room for: one at least, as many as are needed, or as many as are allowed.
 
         In the body of a loop or branch no array can have a size that is found out there.
         """
@@ -137,7 +137,7 @@ class _Control:
             return blocks + 1, scan(lambda s, _: (self.attempt(s)[0], ()), state, None, length=BLOCK)[0]
 
         blocks, _ = while_loop(lambda _, state: self.going(state), block, (np.int64(0), self.first))
-        return size_product([room_for(blocks) + 1, BLOCK])
+        return room_for(maximum(blocks, 1) * BLOCK)
 
 
 def _in_blocks(step: Callable[..., Any], carry: Any, xs: Tensor | None, room: Dim, busy: Callable[..., Tensor],

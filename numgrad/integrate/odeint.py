@@ -12,6 +12,7 @@ from numgrad.graph.core import Tensor, as_tensor
 from numgrad.integrate import adaptive, rk4
 from numgrad.integrate.state import System, floating
 from numgrad.nest import flatten
+from numgrad.ops.checkpoints import check_strategy
 from numgrad.tracing.derivatives import function_of, kept_with, no_pickle
 from numgrad.tracing.function import in_graph
 from numgrad.types import Size, show_shape
@@ -52,7 +53,7 @@ class Info(NamedTuple):
 
 def odeint(f: Callable[..., Any], y0: Any, ts: Any, *args: Any, method: str = "dopri5", rtol: Any = None,
            atol: Any = None, first_step: Any = None, max_step: Any = None, max_steps: int | None = None,
-           steps: int | None = None, info: bool = False) -> Any:
+           steps: int | None = None, checkpoint: Any = None, info: bool = False) -> Any:
     """Solve ``dy/dt = f(y, t, *args)`` with ``y = y0`` at ``ts[0]``, and give y at all times of `ts`.
 
     Parameters
@@ -78,6 +79,9 @@ def odeint(f: Callable[..., Any], y0: Any, ts: Any, *args: Any, method: str = "d
         dopri5: how many steps may be tried; 10000 by default.
     steps : int
         rk4: steps between two times; 1 by default.
+    checkpoint : "all", "sqrt", "revolve" or int
+        rk4: how many states reverse mode keeps, of the times and of the steps between two of them; see `ng.scan`. "all"
+        by default.
     info : bool
         Return also an `Info`: numbers of steps and evaluations of f, and whether the end was reached.
 
@@ -93,7 +97,7 @@ def odeint(f: Callable[..., Any], y0: Any, ts: Any, *args: Any, method: str = "d
     TypeError, ShapeError, DtypeError
         f returns another nest, shape or kind than y's; ts is no vector of times; an option of the other method is used.
     ValueError
-        There is no such method, or a number of steps is not positive.
+        There is no such method or checkpoint strategy, or a number of steps is not positive.
 
     Notes
     -----
@@ -121,7 +125,7 @@ def odeint(f: Callable[..., Any], y0: Any, ts: Any, *args: Any, method: str = "d
     """
     if method not in METHODS:
         raise ValueError(f"odeint: there is no method {method!r}, wanted one of {', '.join(METHODS)}{at(user_line())}")
-    own = {"steps": steps}
+    own = {"steps": steps, "checkpoint": checkpoint}
     if method == "rk4":
         own = {"rtol": rtol, "atol": atol, "first_step": first_step, "max_step": max_step, "max_steps": max_steps}
     for name, value in own.items():
@@ -131,6 +135,7 @@ def odeint(f: Callable[..., Any], y0: Any, ts: Any, *args: Any, method: str = "d
         if value is not None and (isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1):
             raise ValueError(f"odeint: {name} is {value!r}, wanted a positive integer{at(user_line())}")
 
+    keep = "all" if checkpoint is None else check_strategy(checkpoint, "odeint")
     if method == "rk4":
         most, wanted = 1 if steps is None else int(steps), None
     else:
@@ -140,7 +145,7 @@ def odeint(f: Callable[..., Any], y0: Any, ts: Any, *args: Any, method: str = "d
     def solved(y0: Any, ts: Any, args: tuple[Any, ...], wanted: adaptive.Settings | None) -> Any:
         system, times = System(f, y0, args), _times(ts)
         if wanted is None:
-            y, facts = rk4.solve(system, times, most), _count(times, most)
+            y, facts = rk4.solve(system, times, most, keep), _count(times, most)
         else:
             found = adaptive.solve(system, times, wanted, most)
             y, facts = found.y, _adaptive_info(found, 2 if wanted.first_step is None else 1)
@@ -149,7 +154,7 @@ def odeint(f: Callable[..., Any], y0: Any, ts: Any, *args: Any, method: str = "d
     if in_graph(flatten((y0, ts, args, wanted))[0]):
         return solved(y0, ts, args, wanted)
     kept: Callable[..., Any] = kept_with(
-        f, f"odeint {method} {most} {info}",
+        f, f"odeint {method} {most} {keep} {info}",
         lambda: function_of(f, "odeint", solved, (no_pickle, ("odeint",)), signature=False))
     return kept(y0, ts, args, wanted)
 

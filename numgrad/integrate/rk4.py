@@ -21,7 +21,7 @@ def _step(system: System, y: Leaves, t: Tensor, h: Tensor) -> Leaves:
     return moved(y, h / 6.0, [k1, k2, k3, k4], [1.0, 2.0, 2.0, 1.0])
 
 
-def solve(system: System, ts: Tensor, steps: int) -> Leaves:
+def solve(system: System, ts: Tensor, steps: int, checkpoint: Any) -> Leaves:
     """y at the times, stacked, with so many steps between two of them."""
     def interval(y: Leaves, row: Sequence[Tensor]) -> tuple[Leaves, Leaves]:
         t, duration = row
@@ -30,9 +30,9 @@ def solve(system: System, ts: Tensor, steps: int) -> Leaves:
         def step(i: Any, y: Leaves) -> Leaves:
             return _step(system, y, t + i * h, h)
 
-        y = fori_loop(0, steps, step, y) if steps > 1 else _step(system, y, t, h)
+        y = fori_loop(0, steps, step, y, checkpoint) if steps > 1 else _step(system, y, t, h)
         return y, y
 
-    _, later = scan(interval, system.start, [ts[:-1], ts[1:] - ts[:-1]])
+    _, later = scan(interval, system.start, [ts[:-1], ts[1:] - ts[:-1]], checkpoint=checkpoint)
     return [apply("concat", apply("expand_dims", first, axes=(0,)), rest, axis=0)
             for first, rest in zip(system.start, later, strict=True)]
