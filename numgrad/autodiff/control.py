@@ -11,6 +11,7 @@ from numgrad.autodiff.adjoint import there_and_back
 from numgrad.autodiff.bodies import closed, divided, floats, or_zeros, present, row_spec
 from numgrad.autodiff.forward import pushforward
 from numgrad.autodiff.reverse import build_gradients
+from numgrad.autodiff.unknown import pull_unknown, rooms_of_scan, rooms_of_switch
 from numgrad.errors import GradientError, at
 from numgrad.graph.body import Body, inline, trace_body
 from numgrad.graph.core import Operation, Tensor, apply, apply_all
@@ -83,11 +84,16 @@ def _pull_steps(outside: Graph, body: Body, init: Sequence[Tensor], xs: Sequence
                              [*found["carry"], *added, *(found["rows"][i] for i in live_rows)])
     start = [or_zeros(cts[i], init[i]) for i in flowing] + [apply("zeros_like", captured[i]) for i in sums]
     if kept is None:
+        if graph.rooms:
+            raise GradientError(f"while_loop: reverse mode through a loop of unknown length inside a loop with "
+                                f"checkpoint={checkpoint!r}{at(graph.rooms[0][1].op.where)}; "  # type: ignore[union-attr]
+                                f"use checkpoint='all', or ng.scan or ng.fori_loop for the inner loop")
         forward = Body(body.graph, body.inputs, body.outputs[:carries])
         result = there_and_back(forward, captured, pullback, outer, init, start, xs, [ct for _, ct in row_cts],
                                 length=length, reverse=not reverse, checkpoint=checkpoint)
     else:
         stacked = [*kept, *xs, *(ct for _, ct in row_cts)]
+        rooms_of_scan(outside, pullback, len(start), stacked, outer, length=length, reverse=reverse)
         result = apply_all("scan", *start, *stacked, *outer, body=pullback, carries=len(start), rows=len(stacked),
                            length=length, reverse=reverse, extends=None)
     answers: list[Tensor | None] = [None] * (carries + len(xs) + len(captured))
@@ -138,8 +144,6 @@ def _scan_jvp(op: Operation, tangents: Sequence[Tensor | None]) -> list[Tensor |
     return answers
 
 
-
-
 # -- while
 
 
@@ -147,8 +151,8 @@ def _while_vjp(op: Operation, cts: Sequence[Tensor | None]) -> list[Tensor | Non
     """Count the trips, run them again as a scan of that length that keeps its carries, and pull back through it."""
     attrs, carries = op.attrs, op.attrs["carries"]
     if op.graph.outer is not None:
-        raise GradientError(f"while_loop: reverse mode through a loop of unknown length inside another loop or branch"
-                            f"{at(op.where)}; use ng.scan or ng.fori_loop for the inner one, or forward mode")
+        return pull_unknown(op, cts, lambda body, init, captured, keep, cts, length: _pull_steps(
+            op.graph, body, init, (), captured, keep(body.inputs[:len(init)]), cts, length, True))
     size = op.graph.sizes.fresh()
     op.graph.sizes.count(size, apply("trip_count", *op.inputs, binds=CountedSize(size), **{k: attrs[k] for k in (
         "cond", "body", "carries", "maximum")}))
@@ -217,7 +221,9 @@ def _switch_vjp(op: Operation, cts: Sequence[Tensor | None]) -> list[Tensor | No
     answers: list[Tensor | None] = [None] * len(op.inputs)
     if live:
         branches = tuple(Body(graph, inputs, [outputs[j] for j in live]) for (graph, inputs, outputs), _ in traced)
-        result = apply_all("switch", op.inputs[0], *operands, *(ct for _, ct in given), branches=branches)
+        inputs = [*operands, *(ct for _, ct in given)]
+        rooms_of_switch(op.graph, op.inputs[0], inputs, branches)
+        result = apply_all("switch", op.inputs[0], *inputs, branches=branches)
         for value, j in zip(result, live, strict=True):
             answers[1 + flowing[j]] = value
     return answers

@@ -39,6 +39,7 @@ class Graph:
         self.captured: dict[int, tuple[Tensor, Tensor]] = {}
         self.outer: Graph | None = None  # for the body of a loop or branch: the graph that it stands in
         self.reached: dict[Tensor, Tensor] = {}  # tensors of outer graphs that it reads, and the inputs that carry them
+        self.rooms: list[tuple[Any, Tensor]] = []  # of a body: sizes that must reach numbers known only inside
         self.overrides: list[dict[str, str]] = []
         self.variables: dict[Any, Tensor] = {}  # the nodes that stand for variables that are read here
         self.assigned: dict[Any, Tensor] | None = None  # their new values, in the graph of a function

@@ -27,7 +27,7 @@ def ancestors(tensors: Iterable[Tensor], stop: Callable[[Tensor], bool] | None =
             continue
         seen.add(op)
         stack.extend(op.inputs)
-        if op.dynamic and op.graph.sizes.counted:
+        if op.graph.sizes.counted and (op.dynamic or op.record.facts.get("bodies")):
             stack.extend(_sources(op))
         for control in op.control_inputs:
             if control not in seen and control.outputs:
@@ -36,11 +36,19 @@ def ancestors(tensors: Iterable[Tensor], stop: Callable[[Tensor], bool] | None =
 
 
 def _sources(op: Operation) -> list[Tensor]:
-    """The trip counts of the same graph that sizes among an operation's attributes take their values from."""
-    sizes = [v for value in op.attrs.values() for v in (value if isinstance(value, tuple) else (value,))
-             if isinstance(v, Size)]
-    found = (symbol.source for size in sizes for symbol in size.symbols())
-    return [source for source in found if source is not None and source.op.graph is op.graph]
+    """The counts of the same graph from which sizes take their values, among an operation's attributes or in bodies."""
+    found: list[Tensor] = []
+    pending, graphs = [op], {op.graph}
+    while pending:
+        for value in pending.pop().attrs.values():
+            for part in value if isinstance(value, tuple) else (value,):
+                graph = getattr(part, "graph", None)
+                if isinstance(part, Size):
+                    found.extend(symbol.source for symbol in part.symbols() if symbol.source is not None)
+                elif graph is not None and graph not in graphs:
+                    graphs.add(graph)
+                    pending.extend(o for o in graph.operations if o.dynamic or o.record.facts.get("bodies"))
+    return [source for source in found if source.op is not None and source.op.graph is op.graph]
 
 
 def consumers(operations: Iterable[Operation]) -> dict[Tensor, list[Operation]]:

@@ -114,8 +114,8 @@ def run_while(*values: Any, cond: Body, body: Body, carries: int, maximum: int |
     return tuple(np.array(c) for c in _trips(values, cond, body, carries, maximum, sizes)[0])
 
 
-def run_count(*values: Any, cond: Body, body: Body, carries: int, maximum: int | None, binds: CountedSize,
-              sizes: dict[Any, int], checkpoint: Any = "all") -> Any:
+def run_count(*values: Any, cond: Body, body: Body, carries: int, maximum: int | None, sizes: dict[Any, int],
+              binds: CountedSize | None = None, checkpoint: Any = "all") -> Any:
     """How often a loop of unknown length runs its body."""
     return np.int64(_trips(values, cond, body, carries, maximum, sizes)[1])
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from numgrad.autodiff.unknown import rooms_of_switch
 from numgrad.errors import DtypeError, ShapeError, at, user_line
 from numgrad.graph.body import Body, trace_body
 from numgrad.graph.core import Tensor, apply, apply_all, as_tensor
@@ -143,5 +144,6 @@ def _switch(index: Tensor, functions: Sequence[Callable[[], Any]], what: str) ->
                                      f"all branches must agree{at(user_line())}")
         outer = list(dict.fromkeys(t for inner, _, _ in traced for t in inner.reached))
         branches = tuple(Body(inner, [inner.capture(t) for t in outer], outputs) for inner, _, outputs in traced)
+        rooms_of_switch(graph, as_node(graph, index), outer, branches)
         found = apply_all("switch", as_node(graph, index), *outer, branches=branches)
     return unflatten(nests[0], found)

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from numgrad.autodiff.control import closed
-from numgrad.errors import DtypeError, ShapeError, at, user_line
+from numgrad.autodiff.unknown import rooms_of_scan
+from numgrad.errors import DtypeError, GradientError, ShapeError, at, user_line
 from numgrad.graph.body import Body, trace_body
 from numgrad.graph.core import Tensor, apply, apply_all, as_tensor
 from numgrad.nest import Structure, flatten, unflatten
@@ -104,9 +105,10 @@ def scan(f: Callable[[Any, Any], tuple[Any, Any]], init: Any, xs: Any, length: D
         specs = [t.spec for t in carry] + [Spec(r.dtype, r.spec.shape[1:]) for r in rows]
         inner, inputs, outputs = trace_body(graph, specs, body)
         closed_body, outer = closed(inner, inputs, outputs)
-        found = apply_all("scan", *(as_node(graph, t) for t in (*carry, *rows)), *outer, body=closed_body,
-                          carries=len(carry), rows=len(rows), length=count, reverse=reverse, extends=None,
-                          checkpoint=checkpoint)
+        given = [as_node(graph, t) for t in (*carry, *rows)]
+        rooms_of_scan(graph, closed_body, len(carry), given[len(carry):], outer, length=count, reverse=reverse)
+        found = apply_all("scan", *given, *outer, body=closed_body, carries=len(carry), rows=len(rows), length=count,
+                          reverse=reverse, extends=None, checkpoint=checkpoint)
     return unflatten(carry_nest, found[:len(carry)]), unflatten(nests[-1], found[len(carry):])
 
 
@@ -205,6 +207,9 @@ def while_loop(cond: Callable[..., Any], body: Callable[..., Any], loop_vars: An
     with graph.as_default():
         specs = [t.spec for t in variables]
         traced = [trace_body(graph, specs, function) for function in (test, step)]
+        if any(inner.rooms for inner, _, _ in traced):
+            raise GradientError(f"while_loop: a derivative inside of it goes back through another loop of unknown "
+                                f"length{at(user_line())}; use ng.scan or ng.fori_loop for one, or forward mode")
         outer = list(dict.fromkeys(t for inner, _, _ in traced for t in inner.reached))
         bodies = [Body(inner, [*inputs, *(inner.capture(t) for t in outer)], outputs)
                   for inner, inputs, outputs in traced]
