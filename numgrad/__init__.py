@@ -58,6 +58,7 @@ from numgrad.tracing.compiled import Compiled, compile
 from numgrad.tracing.function import function
 from numgrad.tracing.lists import TensorList
 from numgrad.tracing.loops import fold, fori_loop, map, scan, while_loop
+from numgrad.tracing.report import compile_report
 from numgrad.tracing.run import run
 from numgrad.transforms import *
 

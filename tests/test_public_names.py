@@ -20,7 +20,7 @@ PROMISED = {
     "": """
         asarray constant Graph placeholder name_scope device control_dependencies run compile Tensor Operation
         gradients hessians hessian_vector_product UnconnectedGradients AggregationMethod stop_gradient
-        function grad value_and_grad jvp vjp linearize jacobian hessian hvp vmap show
+        compile_report function grad value_and_grad jvp vjp linearize jacobian hessian hvp vmap show
         GradientTape ForwardAccumulator Variable IndexedSlices custom_gradient grad_pass_through recompute_grad
         RegisterGradient NotDifferentiable py_function njit_function explain_gradient debug_nans prevent_gradient
         cond case switch_case while_loop fori_loop scan map fold TensorArray TensorList

@@ -6,6 +6,7 @@ import hashlib
 import linecache
 import logging
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -52,6 +53,8 @@ class BuiltKernel:
         Time that this process spent on it.
     origin
         "compiled", "disk", or "memory" if an earlier call of this process had built it.
+    front_end, llvm
+        Those of the seconds that went from the text to LLVM's language, and from there to machine code.
     """
 
     key: str
@@ -60,6 +63,8 @@ class BuiltKernel:
     source: str
     seconds: float
     origin: str
+    front_end: float = 0.0
+    llvm: float = 0.0
 
 
 @dataclass
@@ -190,20 +195,29 @@ def _build(
         with _one_builder(key):
             found = _built.get(key)
             if found is None:
-                started = time.perf_counter()
+                started, front_end, llvm = time.perf_counter(), 0.0, 0.0
                 symbol = f"ng_{key[:16]}"
                 addresses, origin = _load_from_disk(key, (symbol,)), "disk"
                 if addresses is None:
                     for routine in requires():
                         engine.blas_symbol(routine)
-                    made = compiled(symbol)
+                    made, front_end, llvm = _timed(compiled, symbol)
                     addresses, origin = _keep(disk.Entry(key, (symbol,), made.needs, made.code)), "compiled"
                 address = addresses[symbol]
-                kernel = BuiltKernel(key, symbol, address, source, time.perf_counter() - started, origin)
+                seconds = time.perf_counter() - started
+                kernel = BuiltKernel(key, symbol, address, source, seconds, origin, front_end, llvm)
                 _register(kernel)
                 return kernel
-    counters.add(found)
+    _count(found)
     return found
+
+
+def _timed(compiled: Callable[[str], KernelObject], symbol: str) -> tuple[KernelObject, float, float]:
+    """A compiled kernel, and the seconds that its front end and LLVM took."""
+    started, before = time.perf_counter(), engine.llvm_seconds()
+    made = compiled(symbol)
+    llvm = engine.llvm_seconds() - before
+    return made, time.perf_counter() - started - llvm, llvm
 
 
 def find_built(key: str, source: str) -> BuiltKernel | None:
@@ -220,7 +234,7 @@ def find_built(key: str, source: str) -> BuiltKernel | None:
                 return kernel
             found = _built.get(key)
     if found is not None:
-        counters.add(found)
+        _count(found)
     return found
 
 
@@ -232,7 +246,30 @@ def key_of(address: int) -> str | None:
 def _register(kernel: BuiltKernel) -> None:
     _built[kernel.key] = replace(kernel, origin="memory")
     _keys[kernel.address] = kernel.key
+    _count(kernel)
+
+
+class _Local(threading.local):
+    listener: Callable[[BuiltKernel], None] | None = None
+
+
+_local = _Local()
+
+
+def _count(kernel: BuiltKernel) -> None:
     counters.add(kernel)
+    if _local.listener is not None:
+        _local.listener(kernel)
+
+
+@contextmanager
+def listening(listener: Callable[[BuiltKernel], None]) -> Iterator[None]:
+    """Tell `listener` of every kernel that this thread asks for within the block."""
+    before, _local.listener = _local.listener, listener
+    try:
+        yield
+    finally:
+        _local.listener = before
 
 
 @contextmanager

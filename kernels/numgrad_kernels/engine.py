@@ -14,6 +14,8 @@ import importlib.util
 import platform
 import struct
 import sys
+import threading
+import time
 from functools import cache
 from importlib.machinery import EXTENSION_SUFFIXES, ExtensionFileLoader, FileFinder
 from pathlib import Path
@@ -231,6 +233,7 @@ def emit_object(text: str, *, internalize: tuple[str, ...] | None = None) -> tup
     """
     from llvmlite import binding
 
+    started = time.perf_counter()
     with _lock:
         machine = _machine()
         module = binding.parse_assembly(text)
@@ -246,7 +249,21 @@ def emit_object(text: str, *, internalize: tuple[str, ...] | None = None) -> tup
         options.slp_vectorization = False  # as in Numba: it costs compile time, and loops are what kernels consist of
         builder = binding.create_pass_builder(machine, options)
         builder.getModulePassManager().run(module, builder)
-        return machine.emit_object(module), module
+        code = machine.emit_object(module)
+    _local.llvm += time.perf_counter() - started
+    return code, module
+
+
+class _Local(threading.local):
+    llvm = 0.0
+
+
+_local = _Local()
+
+
+def llvm_seconds() -> float:
+    """The seconds that this thread has spent on turning IR into object code."""
+    return _local.llvm
 
 
 def load_object(code: bytes, names: tuple[str, ...], needs: tuple[str, ...] | list[str] = ()) -> dict[str, int]:

@@ -10,6 +10,7 @@ import numpy as np
 from numgrad.autodiff.forward import pushforward
 from numgrad.autodiff.reverse import build_gradients
 from numgrad.autodiff.rules import require_shape
+from numgrad.clock import phase
 from numgrad.errors import DtypeError, ShapeError, at, user_line
 from numgrad.graph.core import Tensor, WeakTensor, apply, as_tensor, weaken
 from numgrad.graph.graph import Graph
@@ -56,7 +57,7 @@ def scalar_result(graph: Graph, leaves: Sequence[Any], what: str) -> Tensor:
 def pull_back(graph: Graph, ys: Sequence[Tensor], xs: Sequence[Tensor], cotangents: Sequence[Tensor | None],
               name: str) -> list[Tensor]:
     """The cotangents of xs; zeros where no y depends on one."""
-    with graph.lock, scope_in(graph, name):
+    with phase("gradients"), graph.lock, scope_in(graph, name):
         found = build_gradients(ys, xs, cotangents)
         return [g if g is not None else apply("zeros_like", x) for g, x in zip(found, xs, strict=True)]
 
@@ -65,8 +66,8 @@ def push_along(graph: Graph, ys: Sequence[Tensor], xs: Sequence[Tensor],
                tangents: Sequence[Tensor | None]) -> list[Tensor]:
     """The tangents of ys; zeros where one depends on no x that has a tangent."""
     moving = [(x, t) for x, t in zip(xs, tangents, strict=True) if t is not None]
-    found = pushforward(ys, [x for x, _ in moving], [t for _, t in moving])
-    with graph.lock:
+    with phase("gradients"), graph.lock:
+        found = pushforward(ys, [x for x, _ in moving], [t for _, t in moving])
         return [t if t is not None else apply("zeros_like", y) for t, y in zip(found, ys, strict=True)]
 
 

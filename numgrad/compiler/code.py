@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from numgrad.clock import phase
 from numgrad.compiler.in_place import Lodged, lodge
 from numgrad.compiler.layout import Failure, Layout, Sizes
 from numgrad.compiler.lowering import Launch, lower_step
@@ -54,8 +55,10 @@ class Code:
     """
 
     def __init__(self, inputs: Sequence[Tensor], outputs: Sequence[Tensor], sizes: ShapeEnv, carries: int = 0) -> None:
-        lowered = lower(inputs, outputs, sizes)
-        self.schedule: Schedule | None = schedule(lowered)
+        with phase("rewrite"):
+            lowered = lower(inputs, outputs, sizes)
+        with phase("fusion"):
+            self.schedule: Schedule | None = schedule(lowered)
         lodged = lodge(self.schedule, carries)
         self.in_place = lodged.carries
         self.launches: list[Launch] = []

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from numgrad.assumptions import Guard
+from numgrad.clock import phase
 from numgrad.compiler.code import Checks, Code, Extremum
 from numgrad.compiler.identity import Identity, identify
 from numgrad.compiler.layout import BlockLayout, ControlLayout, Failure, Layout, Sizes
@@ -28,14 +29,21 @@ _LOG = logging.getLogger("numgrad")
 def code_for(inputs: Sequence[Tensor], outputs: Sequence[Tensor], sizes: ShapeEnv) -> Code:
     """The code of the part of a graph between `inputs` and `outputs`: from disk if it was made before."""
     disk = kernels("disk")
-    identity = identify(inputs, outputs, sizes) if disk.path() is not None else None
+    with phase("look up"):
+        identity = identify(inputs, outputs, sizes) if disk.path() is not None else None
+        content = None if identity is None else disk.load(identity.key, disk.PROGRAM)
+        code = None if identity is None or content is None else _restored(content.code, identity, sizes)
+    if code is not None:
+        return code
+    with phase("print"):
+        return _made(inputs, outputs, sizes, identity)
+
+
+def _made(inputs: Sequence[Tensor], outputs: Sequence[Tensor], sizes: ShapeEnv, identity: Identity | None) -> Code:
+    """A new code, kept on disk where that is possible and worth it."""
     if identity is None:
         return Code(inputs, outputs, sizes)
-    content = disk.load(identity.key, disk.PROGRAM)
-    if content is not None:
-        code = _restored(content.code, identity, sizes)
-        if code is not None:
-            return code
+    disk = kernels("disk")
     symbols, guards, bounds = len(sizes.symbols), len(sizes.guards), [s.bound for s in sizes.symbols]
     code = Code(inputs, outputs, sizes)
     if len(code.all_launches()) >= LEAST_KERNELS and symbols == len(sizes.symbols) and bounds == [

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from numgrad.clock import Clock, current, phase
 from numgrad.compiler.code import failures_at
 from numgrad.compiler.export import make_cfunc, make_lowlevel, make_njit
 from numgrad.compiler.keep import code_for
@@ -87,7 +88,12 @@ class Program:
     def __init__(self, inputs: Sequence[Tensor], outputs: Sequence[Tensor], graph: Graph) -> None:
         self.inputs, self.outputs, self.graph = list(inputs), list(outputs), graph
         start = perf_counter()
-        self.code = code_for(self.inputs, self.outputs, graph.sizes)
+        self.clock = current() or Clock()
+        with self.clock.running(), phase("load"):
+            build = kernels("build")
+            build.fingerprint()
+        with self.clock.running(), build.listening(self._heard):
+            self.code = code_for(self.inputs, self.outputs, graph.sizes)
         self.launches = self.code.launches
         self.build_seconds = perf_counter() - start
         self.input_dtypes = [as_dtype(t.dtype) for t in self.inputs]
@@ -126,6 +132,10 @@ class Program:
                     raise GraphError(f"compile: the size {symbol} is needed, but it is the size of no input's axis"
                                      f"{at(user_line())}")
 
+    def _heard(self, kernel: Any) -> None:
+        new = kernel.origin != "memory"
+        self.clock.kernel(kernel.symbol, kernel.origin, kernel.front_end * new, kernel.llvm * new, kernel.seconds * new)
+
     # -- plans
     def plan_for(self, shapes: tuple[tuple[int, ...], ...], arrays: Sequence[Any]) -> Plan:
         """The plan for arrays of these shapes: remembered, or made (which compiles nothing)."""
@@ -136,7 +146,13 @@ class Program:
             if plan is not None:
                 self._plans.move_to_end(key)
                 return plan
-        plan = Plan(self.planner, self._sizes_of(shapes, counts, arrays), _get_tools())
+        start = perf_counter()
+        tools = _get_tools()
+        self.clock.seconds["entry"] += perf_counter() - start
+        start = perf_counter()
+        plan = Plan(self.planner, self._sizes_of(shapes, counts, arrays), tools)
+        self.clock.seconds["plan"] += perf_counter() - start
+        self.clock.plans += 1
         with self._lock:
             self._plans[key] = plan
             while len(self._plans) > PLANS_KEPT:

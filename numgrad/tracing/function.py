@@ -281,6 +281,11 @@ class Function:
         return self._latest
 
     @property
+    def variants(self) -> list[Variant]:
+        """All traces."""
+        return [variant for entry in self._entries.values() for variant in entry.variants]
+
+    @property
     def graph(self) -> Graph:
         """The graph of the latest trace."""
         return self.variant.graph

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from numgrad.clock import Clock, phase
 from numgrad.compiler.layout import Sizes
 from numgrad.compiler.program import compile_program
 from numgrad.errors import DtypeError, GraphError, ShapeError, at, user_line
@@ -135,6 +136,7 @@ class Variant:
         self.finish = None if structure == LEAF else assembler(structure)  # None: the one output as it is
         unique = {(dim_key(g.left), g.sign, dim_key(g.right)): g for g in graph.sizes.guards}
         self.guards: tuple[Guard, ...] = tuple(unique.values())
+        self.clock = Clock()
         self._lock = threading.Lock()
         self._program: Any = None
 
@@ -166,8 +168,15 @@ class Variant:
         if self._program is None:
             with self._lock:
                 if self._program is None:
-                    self._program = with_variables(make_program, self.inputs, self.outputs, self.assigned)
+                    with self.clock.running():
+                        self._program = with_variables(make_program, self.inputs, self.outputs, self.assigned)
         return self._program
+
+    @property
+    def programs(self) -> list[Any]:
+        """The native programs, one or, with steps in Python between them, several; none before the first call."""
+        found = self._program if not hasattr(self._program, "program") else self._program.program
+        return getattr(found, "programs", [found] if hasattr(found, "origin") else [])
 
     def forget_locks(self) -> None:
         """Give a forked child a lock of its own."""
@@ -197,6 +206,15 @@ def make_program(inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> Any:
 def trace(function: Callable[..., Any], arguments: Sequence[Argument], structure: Structure,
           names: Sequence[str]) -> Variant:
     """Run `function` on placeholders for the arguments that are not static."""
+    clock = Clock()
+    with clock.running(), phase("trace"):
+        variant = _trace(function, arguments, structure, names)
+    variant.clock = clock
+    return variant
+
+
+def _trace(function: Callable[..., Any], arguments: Sequence[Argument], structure: Structure,
+           names: Sequence[str]) -> Variant:
     graph = Graph()
     graph.assigned = {}
     inputs: list[Tensor] = []
