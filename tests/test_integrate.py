@@ -178,6 +178,22 @@ def test_inside_loops_and_branches() -> None:
     np.testing.assert_allclose([chosen(3.0), chosen(0.5)], [each[1], 0.0], rtol=1e-12)
 
 
+def test_a_solution_carried_by_a_loop_and_a_loop_in_the_equation() -> None:
+    def chained(y0: Any, rate: Any) -> Any:
+        return ng.fori_loop(0, 3, lambda i, y: decay(y, rate, 100)[-1], y0)
+
+    value, slopes = ng.value_and_grad(chained, (0, 1))(1.0, 2.0)
+    np.testing.assert_allclose([value, *slopes], np.exp(-6.0) * np.array([1.0, 1.0, -3.0]), rtol=1e-6)
+
+    def halved(y: Any, t: Any) -> Any:
+        """-y / 8 while y is between 0.4 and 0.8: as many halvings as it takes to be below 0.1."""
+        return -ng.while_loop(lambda z: z > 0.1, lambda z: 0.5 * z, y)
+
+    for method in ("dopri5", "rk4"):
+        value, slope = ng.value_and_grad(lambda y, m=method: odeint(halved, y, TIMES, method=m)[-1])(0.7)
+        np.testing.assert_allclose([value, slope], [0.7 * np.exp(-0.125), np.exp(-0.125)], rtol=1e-6)
+
+
 def test_under_a_tape() -> None:
     with ng.GradientTape() as tape:
         k = ng.asarray(3.0)
