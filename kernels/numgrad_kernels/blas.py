@@ -23,6 +23,7 @@ STORAGE = {
 
 
 _SMALL = 8  # up to this size loops are faster than a call
+_TILE = 32  # rows and columns of the squares in which a matrix is mirrored
 
 
 def pointer_to(dtype: np.dtype[Any]) -> Any:
@@ -200,6 +201,47 @@ def matvec(a_dtype: np.dtype[Any], b_dtype: np.dtype[Any], out_dtype: np.dtype[A
             blas_end(limited)
         else:
             mem_zero(args[2] + lo * rows * item, (hi - lo) * rows * item)
+
+    return kernel
+
+
+@library("gram", family="linalg", requires=routines("blas:?syrk"))
+def gram(x_dtype: np.dtype[Any], out_dtype: np.dtype[Any]) -> Callable[..., None]:
+    """``args``: x, out, then batch, n (rows of out), k, transpose: ``x x^T`` of (n, k), or ``x^T x`` of (k, n)."""
+    letter = LETTERS[out_dtype.char]
+    scalar = letter.upper()
+    syrk = fortran("blas", f"{letter}syrk", f"ccii{scalar}pi{scalar}pi")
+    names = namespace()
+    mem_zero, as_x, blas_begin, blas_end = (
+        names["mem_zero"], pointer_to(out_dtype), names["blas_begin"], names["blas_end"])  # fmt: skip
+    item = out_dtype.itemsize
+    one, zero = out_dtype.type(1), out_dtype.type(0)
+    plain, trans, upper = ord("N"), ord("T"), ord("U")
+
+    def kernel(args, lo, hi):  # type: ignore[no-untyped-def]
+        n, k, transpose = args[3], args[4], args[5] != 0
+        row, along = (1, n) if transpose else (k, 1)
+        limited = blas_begin(n * n * k)
+        for i in range(lo, hi):
+            at_x, at_c = args[0] + i * n * k * item, args[1] + i * n * n * item
+            x, c = as_x(at_x), as_x(at_c)
+            if n <= _SMALL and k <= _SMALL:
+                for r in range(n):
+                    for s in range(r + 1):
+                        total = zero
+                        for p in range(k):
+                            total = total + x[r * row + p * along] * x[s * row + p * along]
+                        c[r * n + s] = total
+            elif k == 0:
+                mem_zero(at_c, n * n * item)
+            else:  # the routine's upper triangle is the row-major lower one
+                syrk(upper, plain if transpose else trans, n, k, one, at_x, n if transpose else k, zero, at_c, n)
+            for left in range((n + (_TILE - 1)) // _TILE):
+                for top in range(left, (n + (_TILE - 1)) // _TILE):
+                    for r in range(top * _TILE, min(top * _TILE + _TILE, n)):
+                        for s in range(left * _TILE, min(left * _TILE + _TILE, r)):
+                            c[s * n + r] = c[r * n + s]
+        blas_end(limited)
 
     return kernel
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from numgrad.compiler.products import read_transposes_in_place, simpler_product, swaps_the_last_two
 from numgrad.compiler.unroll import unrolled_reduction
 from numgrad.errors import GraphError, SourceLine, at
 from numgrad.graph.core import Operation, Tensor
@@ -132,9 +133,15 @@ class Lowered:
             node = inputs[0].node
             if tuple(attrs["axes"]) == tuple(range(len(attrs["axes"]))):
                 return (inputs[0],)
+            if node.record.name == "gram" and swaps_the_last_two(attrs["axes"]):
+                return (inputs[0],)
             if node.record.name == "permute_dims":
                 axes = tuple(node.attrs["axes"][a] for a in attrs["axes"])
                 return self.make(record, node.inputs, {"axes": axes}, specs, where)
+        elif name == "matmul":
+            simpler = simpler_product(self, inputs, attrs, specs[0], where)
+            if simpler is not None:
+                return simpler
         elif name in ("reshape", "broadcast_to"):
             if same_shape(inputs[0].shape, specs[0].shape):
                 return (inputs[0],)
@@ -232,6 +239,7 @@ def lower(inputs: Sequence[Tensor], outputs: Sequence[Tensor], sizes: ShapeEnv) 
         known[tensor] = node.outputs[0]
         lowered.inputs.append(node.outputs[0])
     lowered.outputs = lowered.add_graph(outputs, known)
+    read_transposes_in_place(lowered)
     return lowered
 
 

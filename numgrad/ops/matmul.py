@@ -123,6 +123,39 @@ define("matmul", "general", _infer_matmul, _evaluate_matmul, vjp=_vjp_matmul, jv
        samples=_samples_matmul, public="matmul", doc="Matrix product over the last two axes.")
 
 
+# -- a matrix times its own transpose: what the compiler makes of such products
+def _infer_gram(specs: Sequence[Spec], attrs: Mapping[str, Any]) -> tuple[Spec, ...]:
+    n, _ = _core(specs[0], attrs["transpose"])
+    return (Spec(specs[0].dtype, (*specs[0].shape[:-2], n, n)),)
+
+
+def _vjp_gram(op: Operation, cts: Sequence[Tensor | None]) -> list[Tensor | None]:
+    (x,), (g,) = op.inputs, cts
+    if g is None:
+        return [None]
+    both = apply("add", g, transposed(g))
+    return [product(conjugate(x), both) if op.attrs["transpose"] else product(both, conjugate(x))]
+
+
+def _samples_gram(rng: Any) -> list[tuple[Sequence[Any], Mapping[str, Any]]]:
+    shapes = [(3, 4), (4, 3), (2, 11, 9), (2, 40, 70), (0, 3), (3, 0), (0, 2, 2), (1, 1)]
+    found = [([rng.standard_normal(s)], {"transpose": t}) for s in shapes for t in (False, True)]
+    found += [([rng.standard_normal((5, 9)) * (1 + 2j)], {"transpose": True}),
+              ([rng.standard_normal((12, 9)).astype(np.float32)], {"transpose": False})]
+    return found  # type: ignore[return-value]
+
+
+define("gram", "general", _infer_gram,
+       lambda x, transpose: np.matmul(np.swapaxes(x, -1, -2), x) if transpose else np.matmul(x, np.swapaxes(x, -1, -2)),
+       vjp=_vjp_gram, dtypes="fc",
+       library=Library("gram", sizes=lambda ins, outs, attrs: (
+                           size_product(outs[0].shape[:-2]), *reversed(_core(ins[0], not attrs["transpose"])),
+                           int(attrs["transpose"])),
+                       span=lambda ins, outs, attrs: size_product(outs[0].shape[:-2]), parallel=True,
+                       flops=lambda ins, outs, attrs: size_product((*ins[0].shape, outs[0].shape[-1]))),
+       samples=_samples_gram, doc="A matrix times its own transpose (`transpose`: the other way round).")
+
+
 # -- pieces that products share
 def product(a: Tensor, b: Tensor, transpose_a: bool = False, transpose_b: bool = False) -> Tensor:
     """The op `matmul` itself: equal dtypes and equal stacks."""
