@@ -23,6 +23,7 @@ STORAGE = {
 
 
 _SMALL = 8  # up to this size loops are faster than a call
+FEW = 12  # the same for factors and solves, whose routines have more to set up
 _TILE = 32  # rows and columns of the squares in which a matrix is mirrored
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from numgrad_kernels.blas import LETTERS, STORAGE, fortran, pointer_to, routines
+from numgrad_kernels.blas import FEW, LETTERS, STORAGE, fortran, pointer_to, routines
 from numgrad_kernels.library import library
 from numgrad_kernels.prelude import namespace
 
@@ -49,7 +49,9 @@ def cholesky(a_dtype: np.dtype[Any], out_dtype: np.dtype[Any]) -> Callable[..., 
     names = namespace()
     mem_copy, mem_zero, as_word = names["mem_copy"], names["mem_zero"], names["as_i64"]
     blas_begin, blas_end = names["blas_begin"], names["blas_end"]
-    item = out_dtype.itemsize
+    as_x, conj, real, root = pointer_to(out_dtype), names["conj"], names["real"], names["vm_sqrt"]
+    cast = names[STORAGE[out_dtype.char]]
+    item, one, nothing = out_dtype.itemsize, out_dtype.type(1), out_dtype.type(0).real
 
     def kernel(args, lo, hi):  # type: ignore[no-untyped-def]
         n = args[3]
@@ -59,7 +61,21 @@ def cholesky(a_dtype: np.dtype[Any], out_dtype: np.dtype[Any]) -> Callable[..., 
             for row in range(n):
                 mem_copy(at_out + row * n * item, at_a + row * n * item, (row + 1) * item)
                 mem_zero(at_out + (row * n + row + 1) * item, (n - row - 1) * item)
-            if n > 0 and potrf(_UPPER, n, at_out, n) != 0:
+            if n <= FEW:
+                factor = as_x(at_out)
+                for row in range(n):
+                    for column in range(row):
+                        total = factor[row * n + column]
+                        for p in range(column):
+                            total = total - factor[row * n + p] * conj(factor[column * n + p])
+                        factor[row * n + column] = total * cast(real(one) / real(factor[column * n + column]))
+                    pivot = real(factor[row * n + row])
+                    for p in range(row):
+                        pivot = pivot - real(factor[row * n + p] * conj(factor[row * n + p]))
+                    if not pivot > nothing:
+                        as_word(args[4])[0] = 1
+                    factor[row * n + row] = cast(root(pivot))
+            elif potrf(_UPPER, n, at_out, n) != 0:
                 as_word(args[4])[0] = 1
         blas_end(limited)
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from numgrad_kernels import cholesky, spectral
-from numgrad_kernels.blas import LETTERS, fortran, pointer_to, routines
+from numgrad_kernels.blas import FEW, LETTERS, STORAGE, fortran, pointer_to, routines
 from numgrad_kernels.library import library
 from numgrad_kernels.prelude import namespace
 from numgrad_kernels.symbols import inlined
@@ -41,6 +41,8 @@ def triangular_solve(a_dtype: np.dtype[Any], b_dtype: np.dtype[Any], x_dtype: np
     mem_copy, as_word, as_x = names["mem_copy"], names["as_i64"], pointer_to(x_dtype)
     item, one, zero = x_dtype.itemsize, x_dtype.type(1), x_dtype.type(0)
     is_complex = x_dtype.kind == "c"
+    cast, real = names[STORAGE[x_dtype.char]], names["real"]
+    few = 0 if is_complex else FEW  # quotients of complex numbers are left to the routines
 
     def kernel(args, lo, hi):  # type: ignore[no-untyped-def]
         n, r, trans = args[4], args[5], args[7]
@@ -57,7 +59,21 @@ def triangular_solve(a_dtype: np.dtype[Any], b_dtype: np.dtype[Any], x_dtype: np
                     for j in range(n):
                         if a[j * n + j] == zero:
                             as_word(args[9])[0] = 1
-                if r == 1 and not (is_complex and trans == 2):
+                if n <= few and r <= few:
+                    a, x = as_x(at_a), as_x(at_x)
+                    row, along = (n, 1) if trans == 0 else (1, n)
+                    forward = (args[6] != 0) == (trans == 0)
+                    for step in range(n):
+                        k = step if forward else n - 1 - step
+                        begin, end = (0, k) if forward else (k + 1, n)
+                        for p in range(begin, end):
+                            factor = a[k * row + p * along]
+                            for s in range(r):
+                                x[k * r + s] = x[k * r + s] - factor * x[p * r + s]
+                        if diagonal == _GIVEN:
+                            for s in range(r):
+                                x[k * r + s] = x[k * r + s] * cast(real(one) / real(a[k * n + k]))
+                elif r == 1 and not (is_complex and trans == 2):
                     trsv(uplo, _TRANS if trans == 0 else _PLAIN, diagonal, n, at_a, n, at_x, 1)
                 else:
                     how = _PLAIN if trans == 0 else _TRANS if trans == 1 else _ADJOINT
@@ -73,7 +89,10 @@ def lu(a_dtype: np.dtype[Any], lu_dtype: np.dtype[Any], pivots_dtype: np.dtype[A
     getrf = fortran("lapack", f"{LETTERS[lu_dtype.char]}getrf", "iipipo")
     names = namespace()
     mem_copy, blas_begin, blas_end = names["mem_copy"], names["blas_begin"], names["blas_end"]
-    item = lu_dtype.itemsize
+    as_x, as_int, cast = pointer_to(lu_dtype), names["as_i32"], names[STORAGE[lu_dtype.char]]
+    item, one, zero = lu_dtype.itemsize, lu_dtype.type(1), lu_dtype.type(0)
+    few = 0 if lu_dtype.kind == "c" else FEW
+    size_of, real = names["vm_fabs"], names["real"]
 
     def kernel(args, lo, hi):  # type: ignore[no-untyped-def]
         n = args[4]
@@ -82,7 +101,29 @@ def lu(a_dtype: np.dtype[Any], lu_dtype: np.dtype[Any], pivots_dtype: np.dtype[A
             for i in range(lo, hi):
                 at_lu = args[1] + i * n * n * item
                 mem_copy(at_lu, args[0] + i * n * n * item, n * n * item)
-                getrf(n, n, at_lu, n, args[2] + i * n * 4)
+                if n > few:
+                    getrf(n, n, at_lu, n, args[2] + i * n * 4)
+                else:  # column j of the matrix that the routine sees is row j
+                    f, pivots = as_x(at_lu), as_int(args[2] + i * n * 4)
+                    for j in range(n):
+                        best = j
+                        for k in range(j + 1, n):
+                            if size_of(real(f[j * n + k])) > size_of(real(f[j * n + best])):
+                                best = k
+                        pivots[j] = best + 1
+                        if best != j:
+                            for c in range(n):
+                                kept = f[c * n + j]
+                                f[c * n + j] = f[c * n + best]
+                                f[c * n + best] = kept
+                        if f[j * n + j] != zero:
+                            inverse = cast(real(one) / real(f[j * n + j]))
+                            for k in range(j + 1, n):
+                                f[j * n + k] = f[j * n + k] * inverse
+                        for c in range(j + 1, n):
+                            factor = f[c * n + j]
+                            for k in range(j + 1, n):
+                                f[c * n + k] = f[c * n + k] - factor * f[j * n + k]
         blas_end(limited)
 
     return kernel
@@ -102,6 +143,8 @@ def lu_solve(a_dtype: np.dtype[Any], lu_dtype: np.dtype[Any], pivots_dtype: np.d
     mem_copy, as_word, as_int, as_x = names["mem_copy"], names["as_i64"], names["as_i32"], pointer_to(x_dtype)
     item, one, zero = x_dtype.itemsize, x_dtype.type(1), x_dtype.type(0)
     is_complex = x_dtype.kind == "c"
+    cast, real = names[STORAGE[x_dtype.char]], names["real"]
+    few = 0 if is_complex else FEW
 
     @inlined
     def exchange(x, i, j, r):  # type: ignore[no-untyped-def]
@@ -110,6 +153,26 @@ def lu_solve(a_dtype: np.dtype[Any], lu_dtype: np.dtype[Any], pivots_dtype: np.d
                 kept = x[i * r + s]
                 x[i * r + s] = x[j * r + s]
                 x[j * r + s] = kept
+
+    @inlined
+    def lower_then_upper(f, x, n, r, row, along, below, above):  # type: ignore[no-untyped-def]
+        """Both triangular solves; `below` and `above` say which triangle's diagonal is given, not ones."""
+        for k in range(n):
+            for p in range(k):
+                factor = f[k * row + p * along]
+                for s in range(r):
+                    x[k * r + s] = x[k * r + s] - factor * x[p * r + s]
+            if below != 0:
+                for s in range(r):
+                    x[k * r + s] = x[k * r + s] * cast(real(one) / real(f[k * n + k]))
+        for k in range(n - 1, -1, -1):
+            for p in range(k + 1, n):
+                factor = f[k * row + p * along]
+                for s in range(r):
+                    x[k * r + s] = x[k * r + s] - factor * x[p * r + s]
+            if above != 0:
+                for s in range(r):
+                    x[k * r + s] = x[k * r + s] * cast(real(one) / real(f[k * n + k]))
 
     def kernel(args, lo, hi):  # type: ignore[no-untyped-def]
         n, r, trans = args[6], args[7], args[8]
@@ -126,7 +189,9 @@ def lu_solve(a_dtype: np.dtype[Any], lu_dtype: np.dtype[Any], pivots_dtype: np.d
                     if factors[j * n + j] == zero:
                         as_word(args[9])[0] = 1
                 if trans == 0:
-                    if vector:
+                    if n <= few and r <= few:
+                        lower_then_upper(factors, x, n, r, n, 1, 1, 0)
+                    elif vector:
                         trsv(_UPPER, _TRANS, _GIVEN, n, at_lu, n, at_x, 1)
                         trsv(_LOWER, _TRANS, _UNIT, n, at_lu, n, at_x, 1)
                     else:
@@ -138,7 +203,9 @@ def lu_solve(a_dtype: np.dtype[Any], lu_dtype: np.dtype[Any], pivots_dtype: np.d
                 else:
                     for j in range(n):
                         exchange(x, j, pivots[j] - 1, r)
-                    if vector:
+                    if n <= few and r <= few:
+                        lower_then_upper(factors, x, n, r, 1, n, 0, 1)
+                    elif vector:
                         trsv(_LOWER, _PLAIN, _UNIT, n, at_lu, n, at_x, 1)
                         trsv(_UPPER, _PLAIN, _GIVEN, n, at_lu, n, at_x, 1)
                     else:
