@@ -134,6 +134,23 @@ def test_solves_broadcast_as_numpys(dtype: str) -> None:
         agree(la.cho_solve((la.cholesky(p, upper=True), False), b).numpy(), np.linalg.solve(p, b))
 
 
+@pytest.mark.parametrize("n", [2, 5, 11, 12, 13])
+def test_stacks_of_systems_that_need_row_exchanges(n: int) -> None:
+    """Sizes on both sides of the one up to which kernels do without a routine."""
+    a, b = matrix(6, n, n), matrix(6, n, 2)
+    a[:, 0, 0] = 0
+    a[0] = np.roll(np.eye(n), 1, axis=0)
+    p = positive(6, n, n)
+    for (x,), (y,), (sign, log), (l,) in zip(
+        both_ways(la.solve, a, b), both_ways(lambda m, r: la.solve(ng.matrix_transpose(m), r), a, b),
+        both_ways(la.slogdet, a), both_ways(la.cholesky, p), strict=True):  # fmt: skip
+        np.testing.assert_allclose(a @ x, b, atol=1e-9)
+        np.testing.assert_allclose(np.swapaxes(a, -1, -2) @ y, b, atol=1e-9)
+        for got, want in zip((sign, log), np.linalg.slogdet(a), strict=True):
+            np.testing.assert_allclose(got, want, rtol=1e-9, atol=1e-12)
+        agree(l, np.linalg.cholesky(p))
+
+
 def test_one_triangle_is_read() -> None:
     a = positive(4, 4)
     spoilt = np.tril(a) + np.triu(np.full((4, 4), np.nan), 1)
