@@ -233,3 +233,35 @@ def test_larger_state_runs_step_by_step(length: int) -> None:
         x = np.sin(x)
     np.testing.assert_allclose(last, x, rtol=1e-12)
     np.testing.assert_allclose(sums, wanted, rtol=1e-12)
+
+
+def loops_of(function: Any, *args: Any) -> int:
+    """How many loops the program of a function runs."""
+    function(*args)
+    return sum(1 for x in function.variant.program.launches if "registers" in x.title or x.bodies)
+
+
+@pytest.mark.parametrize("f", [pendulum, counted], ids=lambda f: f.__name__)
+def test_values_and_tangents_come_from_one_loop(f: Any) -> None:
+    def both(x: Any, w: Any) -> Any:
+        return ng.jvp(f, (x, w), (1.0, 0.5))
+
+    assert loops_of(ng.function(both), *AT) == 1
+    values, tangents = ng.function(both)(*AT)
+    plain = leaves(ng.function(f)(*AT))
+    moved = [leaves(ng.function(f)(AT[0] + h, AT[1] + 0.5 * h)) for h in (-1e-6, 1e-6)]
+    for k, value in enumerate(leaves(values)):
+        np.testing.assert_allclose(value, plain[k], rtol=1e-14)
+        if value.dtype.kind == "f":
+            np.testing.assert_allclose(leaves(tangents)[k], (moved[1][k] - moved[0][k]) / 2e-6, rtol=1e-6, atol=1e-7)
+
+
+def test_second_derivatives_share_their_loops() -> None:
+    def energy(x: Any, w: Any) -> Any:
+        return sum(np.sum(leaf) for leaf in pendulum(x, w))
+
+    product = ng.function(lambda x, v, w: ng.hvp(energy)(x, v, w))
+    assert loops_of(product, AT[0], 1.0, AT[1]) == 2  # there with tangents, and back with tangents
+    slope = ng.grad(energy)
+    by_differences = (slope(AT[0] + 1e-6, AT[1]) - slope(AT[0] - 1e-6, AT[1])) / 2e-6
+    np.testing.assert_allclose(product(AT[0], 1.0, AT[1]), by_differences, rtol=1e-7)

@@ -133,8 +133,9 @@ def _scan_jvp(op: Operation, tangents: Sequence[Tensor | None]) -> list[Tensor |
     pushing, outer = closed(graph, inputs, outputs)
     start = [*op.inputs[:carries], *(or_zeros(tangents[i], op.inputs[i]) for i in flowing)]
     stacked = [*op.inputs[carries:carries + rows], *present(tangents, given_rows)]
+    places = (*range(carries), *range(len(start), len(start) + len(op.outputs) - carries))
     result = apply_all("scan", *start, *stacked, *outer, body=pushing, carries=len(start), rows=len(stacked),
-                       length=attrs["length"], reverse=attrs["reverse"], extends=None,
+                       length=attrs["length"], reverse=attrs["reverse"], extends=None, serves=op, places=places,
                        checkpoint=attrs.get("checkpoint", "all"))
     answers: list[Tensor | None] = [None] * len(op.outputs)
     for value, i in zip(result[carries:len(start)], flowing, strict=True):
@@ -190,7 +191,8 @@ def _while_jvp(op: Operation, tangents: Sequence[Tensor | None]) -> list[Tensor 
               for g, i, o in ((test_graph, test_inputs, test), (graph, inputs, outputs))]
     start = [*op.inputs[:carries], *(or_zeros(tangents[i], op.inputs[i]) for i in flowing)]
     result = apply_all("while_loop", *start, *outer, cond=bodies[0], body=bodies[1], carries=len(start),
-                       maximum=attrs["maximum"], checkpoint=attrs.get("checkpoint", "all"))
+                       maximum=attrs["maximum"], checkpoint=attrs.get("checkpoint", "all"), serves=op,
+                       places=tuple(range(carries)))
     answers: list[Tensor | None] = [None] * len(op.outputs)
     for value, i in zip(result[carries:], flowing, strict=True):
         answers[i] = value

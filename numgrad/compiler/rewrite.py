@@ -18,6 +18,8 @@ from numgrad.types import Shape, ShapeEnv, Size, Spec, canonical_shape, same_sha
 
 __all__ = ["REDUCTIONS", "Lowered", "Node", "Value", "lower"]
 
+#: Loop -> a wider one, and the places of the loop's outputs among its outputs.
+_Wider = dict[Operation, tuple[Operation, Sequence[int]]]
 FOLD_LIMIT = 1 << 14  # constants up to this many elements are computed while compiling
 REDUCTIONS = frozenset("sum prod max min any all".split())
 _FORWARDED = frozenset({"identity", "stop_gradient", "prevent_gradient", "positive"})
@@ -190,19 +192,31 @@ class Lowered:
     def add_graph(self, outputs: Sequence[Tensor], known: dict[Tensor, Value]) -> list[Value]:
         """Lower what `outputs` depend on, given the values of some tensors."""
         order = ancestors(outputs, stop=lambda t: t in known)
-        # A loop that keeps more of what it computes serves the loop that it was made from, too.
-        extended = {op.attrs["extends"]: op for op in order if op.attrs.get("extends") is not None}
+        wider = _wider(order)
         for op in order:
-            if all(t in known for t in op.outputs):
-                continue
-            wider = op
-            while wider in extended:
-                wider = extended[wider]
-            for tensor, value in zip(wider.outputs, self._lower_op(wider, known), strict=True):
-                known[tensor] = value
-            for tensor, same in zip(op.outputs, wider.outputs, strict=False):
-                known[tensor] = known[same]
+            self._lower_once(op, known, wider)
         return [known[t] if t.op is not None else self.constant(np.ascontiguousarray(t.numpy())) for t in outputs]
+
+    def _lower_once(self, op: Operation, known: dict[Tensor, Value], wider: _Wider) -> None:
+        """Lower an operation, or in its place the widest loop that computes its outputs, too."""
+        if all(t in known for t in op.outputs):
+            return
+        chain: list[tuple[Operation, Sequence[int]]] = [(op, ())]
+        while chain[-1][0] in wider:
+            chain.append(wider[chain[-1][0]])
+        while True:
+            last, places = chain.pop()
+            missing = ancestors([t for t in last.inputs if t not in known], stop=known.__contains__) if chain else []
+            if op not in missing:
+                break
+        for other in missing:
+            self._lower_once(other, known, wider)
+        known.update(zip(last.outputs, self._lower_op(last, known), strict=True))
+        while chain:
+            found = [known[t] for t in last.outputs]
+            last, below = chain.pop()
+            known.update({t: found[k] for t, k in zip(last.outputs, places, strict=True)})
+            places = below
 
     def _lower_op(self, op: Operation, known: dict[Tensor, Value]) -> Sequence[Value]:
         if op.type == "placeholder":
@@ -241,6 +255,18 @@ def lower(inputs: Sequence[Tensor], outputs: Sequence[Tensor], sizes: ShapeEnv) 
     lowered.outputs = lowered.add_graph(outputs, known)
     read_transposes_in_place(lowered)
     return lowered
+
+
+def _wider(order: Sequence[Operation]) -> _Wider:
+    """Loops that compute what others do, and more: those that keep states for the way back, and those with tangents."""
+    found: _Wider = {}
+    for op in order:
+        if op.attrs.get("serves") is not None:
+            found[op.attrs["serves"]] = (op, op.attrs["places"])
+    for op in order:
+        if op.attrs.get("extends") is not None:
+            found[op.attrs["extends"]] = (op, range(len(op.attrs["extends"].outputs)))
+    return found
 
 
 def _is_fill(value: Value) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from numgrad.graph.core import Tensor, apply_all
+from numgrad.graph.core import Operation, Tensor, apply_all
 from numgrad.graph.graph import Graph
 from numgrad.graph.records import OPS
 from numgrad.graph.run import evaluate_with
@@ -49,9 +49,15 @@ def trace_body(outer: Graph, specs: Sequence[Spec],
 def inline(body: Body, inputs: Sequence[Tensor]) -> list[Tensor]:
     """Copy a body's operations into the current graph, reading `inputs`; the copies of its outputs."""
     known = dict(zip(body.inputs, inputs, strict=True))
+    copies: dict[Any, Any] = {}  # of operations, for attributes that name others
     for op in ancestors(body.outputs, stop=lambda t: t in known):
         if all(t in known for t in op.outputs):
             continue
+        attrs = op.attrs
+        if "extends" in attrs or "serves" in attrs:
+            attrs = {k: copies.get(v, v) if isinstance(v, Operation) else v for k, v in attrs.items()}
         with source_line(op.where):
-            known.update(zip(op.outputs, apply_all(op.type, *(known[t] for t in op.inputs), **op.attrs), strict=True))
+            outputs = apply_all(op.type, *(known[t] for t in op.inputs), **attrs)
+        copies[op] = outputs[0].op if outputs else None
+        known.update(zip(op.outputs, outputs, strict=True))
     return [known[t] for t in body.outputs]

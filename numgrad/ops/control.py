@@ -74,10 +74,11 @@ def infer_scan(specs: Sequence[Spec], attrs: Mapping[str, Any]) -> tuple[Spec, .
 
 
 def run_scan(*values: Any, body: Body, carries: int, rows: int, length: int, reverse: bool,
-             sizes: dict[Any, int], extends: Any = None, checkpoint: Any = "all") -> tuple[Any, ...]:
+             sizes: dict[Any, int], extends: Any = None, checkpoint: Any = "all", serves: Any = None,
+             places: Sequence[int] = ()) -> tuple[Any, ...]:
     """Evaluate a scan: the body once for each row, in order or from the last.
 
-    `extends` and `checkpoint` matter to compiled programs and to derivatives.
+    `extends`, `serves`, `places` and `checkpoint` matter to compiled programs and to derivatives.
     """
     carry, given, captured = list(values[:carries]), values[carries:carries + rows], values[carries + rows:]
     stacked = [np.empty((length, *known_shape(t, sizes)), t.dtype) for t in body.outputs[carries:]]
@@ -109,7 +110,8 @@ def _trips(values: Sequence[Any], cond: Body, body: Body, carries: int, maximum:
 
 
 def run_while(*values: Any, cond: Body, body: Body, carries: int, maximum: int | None,
-              sizes: dict[Any, int], checkpoint: Any = "all") -> tuple[Any, ...]:
+              sizes: dict[Any, int], checkpoint: Any = "all", serves: Any = None,
+              places: Sequence[int] = ()) -> tuple[Any, ...]:
     """Evaluate a loop of unknown length: its variables when the condition fails."""
     return tuple(np.array(c) for c in _trips(values, cond, body, carries, maximum, sizes)[0])
 
