@@ -14,9 +14,14 @@ Argument tables (addresses and integers), with rows of four words (target word, 
   switch  word with the index, branches, branches' rows (program, steps), starts, starts' rows
 Copies' rows are (buffer, source word, bytes, -): the first state.
 Results' rows are (target word, A, B, bytes): the last state.
+
+Two lines of the texts below are short for several: ``;words K x y -`` loads the table's words from the K-th on as %x,
+%y and so on, leaving out where "-" stands; ``;pointers x`` makes the pointer %xp of the address %x.
 """
 
 from __future__ import annotations
+
+import re
 
 from numgrad_kernels import build, control_adjoint, driver
 
@@ -41,8 +46,7 @@ loop:
   %t = call i64 @word(ptr %row, i64 0)
   %s = call i64 @word(ptr %row, i64 1)
   %d = call i64 @word(ptr %row, i64 2)
-  %tp = inttoptr i64 %t to ptr
-  %sp = inttoptr i64 %s to ptr
+  ;pointers t s
   %base = load i64, ptr %sp
   %value = add i64 %base, %d
   store i64 %value, ptr %tp
@@ -85,8 +89,7 @@ loop:
   %t = call i64 @word(ptr %row, i64 0)
   %s = call i64 @word(ptr %row, i64 1)
   %bytes = call i64 @word(ptr %row, i64 2)
-  %tp = inttoptr i64 %t to ptr
-  %sp = inttoptr i64 %s to ptr
+  ;pointers t s
   %from = load ptr, ptr %sp
   call void @llvm.memcpy.p0.p0.i64(ptr %tp, ptr %from, i64 %bytes, i1 false)
   %k1 = add i64 %k, 1
@@ -129,23 +132,8 @@ define internal i64 @run(i64 %program, i64 %steps, i64 %status) nounwind {
 
 define void @ng_scan(ptr %a, i64 %lo, i64 %hi) nounwind {
 entry:
-  %p0 = call i64 @word(ptr %a, i64 0)
-  %p1 = call i64 @word(ptr %a, i64 1)
-  %steps = call i64 @word(ptr %a, i64 2)
-  %trips = call i64 @word(ptr %a, i64 3)
-  %ns = call i64 @word(ptr %a, i64 4)
-  %rs = call i64 @word(ptr %a, i64 5)
-  %nm = call i64 @word(ptr %a, i64 6)
-  %rm = call i64 @word(ptr %a, i64 7)
-  %nc = call i64 @word(ptr %a, i64 8)
-  %rc = call i64 @word(ptr %a, i64 9)
-  %nr = call i64 @word(ptr %a, i64 10)
-  %rr = call i64 @word(ptr %a, i64 11)
-  %status = call i64 @word(ptr %a, i64 12)
-  %rsp = inttoptr i64 %rs to ptr
-  %rmp = inttoptr i64 %rm to ptr
-  %rcp = inttoptr i64 %rc to ptr
-  %rrp = inttoptr i64 %rr to ptr
+  ;words 0 p0 p1 steps trips ns rs nm rm nc rc nr rr status
+  ;pointers rs rm rc rr
   call void @start(i64 %ns, ptr %rsp)
   call void @start(i64 %nm, ptr %rmp)
   call void @copy_in(i64 %nc, ptr %rcp)
@@ -175,26 +163,8 @@ out:
 
 define void @ng_while(ptr %a, i64 %lo, i64 %hi) nounwind {
 entry:
-  %c0 = call i64 @word(ptr %a, i64 0)
-  %c1 = call i64 @word(ptr %a, i64 1)
-  %csteps = call i64 @word(ptr %a, i64 2)
-  %p0 = call i64 @word(ptr %a, i64 3)
-  %p1 = call i64 @word(ptr %a, i64 4)
-  %steps = call i64 @word(ptr %a, i64 5)
-  %most = call i64 @word(ptr %a, i64 6)
-  %flag = call i64 @word(ptr %a, i64 7)
-  %ns = call i64 @word(ptr %a, i64 8)
-  %rs = call i64 @word(ptr %a, i64 9)
-  %nc = call i64 @word(ptr %a, i64 10)
-  %rc = call i64 @word(ptr %a, i64 11)
-  %nr = call i64 @word(ptr %a, i64 12)
-  %rr = call i64 @word(ptr %a, i64 13)
-  %status = call i64 @word(ptr %a, i64 14)
-  %count = call i64 @word(ptr %a, i64 15)
-  %flagp = inttoptr i64 %flag to ptr
-  %rsp = inttoptr i64 %rs to ptr
-  %rcp = inttoptr i64 %rc to ptr
-  %rrp = inttoptr i64 %rr to ptr
+  ;words 0 c0 c1 csteps p0 p1 steps most flag ns rs nc rc nr rr status count
+  ;pointers flag rs rc rr
   call void @start(i64 %ns, ptr %rsp)
   call void @copy_in(i64 %nc, ptr %rcp)
   br label %head
@@ -236,13 +206,8 @@ out:
 
 define void @ng_switch(ptr %a, i64 %lo, i64 %hi) nounwind {
 entry:
-  %word = call i64 @word(ptr %a, i64 0)
-  %n = call i64 @word(ptr %a, i64 1)
-  %rb = call i64 @word(ptr %a, i64 2)
-  %ns = call i64 @word(ptr %a, i64 3)
-  %rs = call i64 @word(ptr %a, i64 4)
-  %rsp = inttoptr i64 %rs to ptr
-  %rbp = inttoptr i64 %rb to ptr
+  ;words 0 word n rb ns rs
+  ;pointers rs rb
   call void @start(i64 %ns, ptr %rsp)
   %wp = inttoptr i64 %word to ptr
   %ip = load ptr, ptr %wp
@@ -260,6 +225,22 @@ entry:
 }
 """
 
+
+def _loads(match: re.Match[str]) -> str:
+    first, *names = match[1].split()
+    return "\n".join(f"  %{name} = call i64 @word(ptr %a, i64 {k})" for k, name in enumerate(names, int(first))
+                     if name != "-")
+
+
+def _pointers(match: re.Match[str]) -> str:
+    return "\n".join(f"  %{name}p = inttoptr i64 %{name} to ptr" for name in match[1].split())
+
+
+def expanded(text: str) -> str:
+    """IR text with its short lines written out."""
+    return re.sub(r"^  ;pointers (.*)$", _pointers, re.sub(r"^  ;words (.*)$", _loads, text, flags=re.M), flags=re.M)
+
+
 NAMES = ("ng_scan", "ng_while", "ng_switch", "ng_adjoint")
 _addresses: dict[str, int] = {}
 
@@ -268,5 +249,5 @@ def address(kind: str) -> int:
     """The address of the kernel that runs a "scan", a "while", a "switch" or an "adjoint" (`control_adjoint`)."""
     if not _addresses:
         driver.run_address()  # the kernels call the driver by name
-        _addresses.update(build.build_ir(_IR + control_adjoint.IR, NAMES))
+        _addresses.update(build.build_ir(expanded(_IR + control_adjoint.IR), NAMES))
     return _addresses[f"ng_{kind}"]

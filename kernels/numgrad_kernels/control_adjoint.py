@@ -28,8 +28,7 @@ loop:
   %s = call i64 @word(ptr %row, i64 1)
   %d = call i64 @word(ptr %row, i64 2)
   %m = call i64 @word(ptr %row, i64 3)
-  %tp = inttoptr i64 %t to ptr
-  %sp = inttoptr i64 %s to ptr
+  ;pointers t s
   %base = load i64, ptr %sp
   %first = add i64 %base, %d
   %moved = mul i64 %m, %step
@@ -79,34 +78,8 @@ define internal ptr @place(ptr %a, i64 %k) nounwind {
 
 define void @ng_adjoint(ptr %a, i64 %lo, i64 %hi) nounwind {
 entry:
-  %f0 = call i64 @word(ptr %a, i64 0)
-  %f1 = call i64 @word(ptr %a, i64 1)
-  %fsteps = call i64 @word(ptr %a, i64 2)
-  %b0 = call i64 @word(ptr %a, i64 3)
-  %b1 = call i64 @word(ptr %a, i64 4)
-  %bsteps = call i64 @word(ptr %a, i64 5)
-  %trips = call i64 @word(ptr %a, i64 6)
-  %ns = call i64 @word(ptr %a, i64 7)
-  %rs = call i64 @word(ptr %a, i64 8)
-  %nf = call i64 @word(ptr %a, i64 9)
-  %rf = call i64 @word(ptr %a, i64 10)
-  %nb = call i64 @word(ptr %a, i64 11)
-  %rb = call i64 @word(ptr %a, i64 12)
-  %nc = call i64 @word(ptr %a, i64 13)
-  %rc = call i64 @word(ptr %a, i64 14)
-  %nr = call i64 @word(ptr %a, i64 15)
-  %rr = call i64 @word(ptr %a, i64 16)
-  %room = call i64 @word(ptr %a, i64 17)
-  %size = call i64 @word(ptr %a, i64 19)
-  %words = call i64 @word(ptr %a, i64 20)
-  %ba = call i64 @word(ptr %a, i64 21)
-  %bb = call i64 @word(ptr %a, i64 22)
-  %status = call i64 @word(ptr %a, i64 23)
-  %rsp = inttoptr i64 %rs to ptr
-  %rfp = inttoptr i64 %rf to ptr
-  %rbp = inttoptr i64 %rb to ptr
-  %rcp = inttoptr i64 %rc to ptr
-  %rrp = inttoptr i64 %rr to ptr
+  ;words 0 f0 f1 fsteps b0 b1 bsteps trips ns rs nf rf nb rb nc rc nr rr room - size words ba bb status
+  ;pointers rs rf rb rc rr
   %places = inttoptr i64 %words to ptr
   %A = inttoptr i64 %ba to ptr
   %B = inttoptr i64 %bb to ptr
