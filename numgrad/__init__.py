@@ -3,7 +3,7 @@
 import sys as _sys
 from types import ModuleType as _ModuleType
 
-from numgrad import compat, config, data, errors, extend, integrate, linalg, nn, optimize, special, testing
+from numgrad import cache, compat, config, data, errors, extend, integrate, linalg, nn, optimize, special, testing
 from numgrad import protocols as _protocols
 from numgrad._version import __version__
 from numgrad.autodiff.accumulator import ForwardAccumulator
@@ -65,8 +65,8 @@ from numgrad.transforms import *
 _protocols.install(_sys.modules[__name__])
 
 # What stands here is what is exported; sub-namespaces are modules and are named.
-__all__ = ["__version__", "compat", "config", "data", "errors", "extend", "integrate", "linalg", "nn", "optimize"]
-__all__ += ["special", "testing"]
+__all__ = ["__version__", "cache", "compat", "config", "data", "errors", "extend", "integrate", "linalg", "nn"]
+__all__ += ["optimize", "special", "testing"]
 __all__ += sorted(
     name for name, item in globals().items() if not name.startswith("_") and not isinstance(item, _ModuleType)
 )

@@ -25,7 +25,7 @@ PROMISED = {
         RegisterGradient NotDifferentiable py_function njit_function explain_gradient debug_nans prevent_gradient
         cond case switch_case while_loop fori_loop scan map fold TensorArray TensorList
         associative_scan
-        linalg special nn compat config data errors extend integrate optimize testing
+        cache linalg special nn compat config data errors extend integrate optimize testing
 
         add subtract multiply divide floor_divide remainder negative positive
         equal not_equal less less_equal greater greater_equal
@@ -56,6 +56,7 @@ PROMISED = {
     "optimize": "problem minimize least_squares root",
     "extend": "op kernel Spec",
     "testing": "check_gradients",
+    "cache": "path clear export load",
     "data": "load_breast_cancer load_lynx_hare load_wine",
     "integrate": "odeint Info",
     "compat.v1": "gradients hessians",

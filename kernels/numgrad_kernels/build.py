@@ -29,7 +29,7 @@ from numgrad_kernels.translate import translate
 _NOT_CODE = frozenset(
     f"{name}.py"
     for name in (
-        "__init__ blas_threads build cpu disk driver entry entry_ir errors library locks native_entry settings"
+        "__init__ archive blas_threads build cpu disk driver entry entry_ir errors library locks native_entry settings"
         " thread_state threads user"
     ).split()
 )

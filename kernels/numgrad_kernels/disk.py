@@ -109,7 +109,7 @@ def load(key: str, kind: str = KERNEL) -> Entry | None:
     if hasattr(os, "getuid") and status.st_uid != os.getuid():
         _LOG.warning("kernel cache: ignored %s, which belongs to user %d", file, status.st_uid)
         return None
-    entry = _decode(content, key)
+    entry = decode(content, key)
     if entry is None:
         _LOG.info("kernel cache: ignored %s, which is damaged or of another version", file)
         return None
@@ -119,7 +119,8 @@ def load(key: str, kind: str = KERNEL) -> Entry | None:
     return entry
 
 
-def _encode(entry: Entry) -> bytes:
+def encode(entry: Entry) -> bytes:
+    """The bytes of an entry's file."""
     header = json.dumps(
         {
             "version": FORMAT_VERSION,
@@ -133,8 +134,8 @@ def _encode(entry: Entry) -> bytes:
     return _MAGIC + b"%d\n" % len(header) + header + b"\n" + entry.code
 
 
-def _decode(content: bytes, key: str) -> Entry | None:
-    """The entry in a file's bytes, or None unless every part of it is as `_encode` would have written it."""
+def decode(content: bytes, key: str) -> Entry | None:
+    """The entry in a file's bytes, or None unless every part of it is as `encode` would have written it."""
     try:
         line, rest = content.split(b"\n", 1)
         if not line.startswith(_MAGIC):
@@ -159,7 +160,7 @@ def store(entry: Entry, kind: str = KERNEL) -> bool:
     if directory is None:
         return False
     file = _file_of(directory, entry.key, kind)
-    content = _encode(entry)
+    content = encode(entry)
     try:
         file.parent.mkdir(mode=0o700, exist_ok=True)
         handle, temporary = tempfile.mkstemp(prefix=".", suffix=".tmp", dir=file.parent)

@@ -26,7 +26,9 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("--no-plot", dest="plot", action="store_const", const=None, help="draw nothing")
     commands.add_parser("info", help="versions, processor, vector mathematics, threads, GPU, cache")
     cache = commands.add_parser("cache", help="the kernels kept on disk")
-    cache.add_argument("action", choices=["ls", "clear", "path"], help="list them, delete them, or tell where they are")
+    cache.add_argument("action", choices=["ls", "clear", "path", "export", "import"],
+                       help="list them, delete them, tell where they are, write them to a file, or add those of a file")
+    cache.add_argument("file", metavar="FILE", nargs="?", help="for export and import")
     show = commands.add_parser("show", help="show the graph of a function")
     show.add_argument("case", metavar="CASE", help=_CASE)
     show.add_argument("--format", choices=["text", "dot", "svg", "html"], default="text")
@@ -51,7 +53,7 @@ def main(arguments: Sequence[str]) -> int:
         if given.command == "cache":
             from numgrad.cli.info import cache
 
-            return cache(given.action)
+            return cache(given.action, given.file)
         from numgrad.cli.looking import profile, show
 
         if given.command == "show":

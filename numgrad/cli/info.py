@@ -5,15 +5,17 @@ from __future__ import annotations
 import platform
 import time
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 from numgrad import config
 from numgrad._version import __version__
-from numgrad.cli.terminal import console, table
-from numgrad.compiler.runtime import cache_clear, cache_entries, cache_path, runtime_info
+from numgrad.cli.terminal import console, fail, table
+from numgrad.compiler.runtime import cache_clear, cache_entries, cache_export, cache_load, cache_path, runtime_info
 
 __all__ = ["cache", "info"]
 
+_KINDS = {"o": "kernel"}
 _LIBRARIES = ("numpy", "scipy", "numba", "llvmlite", "numba-cuda", "matplotlib")
 
 
@@ -57,15 +59,26 @@ def _bytes(count: float) -> str:
     return f"{count:.1f} GiB"
 
 
-def cache(action: str) -> int:
-    """List, delete or locate the cached kernels."""
+def cache(action: str, file: str | None) -> int:
+    """List, delete, locate, write out or read in the cached kernels and programs."""
     out = console()
+    if (file is None) != (action not in ("export", "import")):
+        return fail(f"cache {action}: " + ("wanted a FILE" if file is None else f"takes no file, got {file}"))
     if action == "path":
         print(cache_path() or "off")
     elif action == "clear":
-        print(f"deleted {cache_clear()} kernels")
+        print(f"deleted {cache_clear()} kernels and programs")
+    elif action == "export":
+        try:
+            print(f"wrote {cache_export(Path(str(file)))} kernels and programs to {file}")
+        except OSError as error:
+            return fail(f"cache export: {error}")
+    elif action == "import":
+        print(f"{cache_load(Path(str(file)))} new kernels and programs from {file}")
     else:
         now = time.time()
-        rows = [(e.key[:16], _bytes(e.size), f"{max(0.0, now - e.used) / 3600:.1f} h ago") for e in cache_entries()]
-        table(out, f"kernels in {cache_path() or 'no cache'}", ("key", "size", "last use"), rows)
+        rows = [(e.key[:16], _KINDS.get(e.kind, e.kind), _bytes(e.size), f"{max(0.0, now - e.used) / 3600:.1f} h ago")
+                for e in cache_entries()]
+        table(out, f"kernels and programs in {cache_path() or 'no cache'}", ("key", "kind", "size", "last use"), rows,
+              left=2)
     return 0

@@ -19,7 +19,7 @@ from numgrad.graph.walk import ancestors
 from numgrad.ops.control import CountedSize
 from numgrad.types import Dim, ShapeEnv, Size, dim_key
 
-__all__ = ["Identity", "identify"]
+__all__ = ["Identity", "identify", "versions"]
 
 _PLAIN = (bool, int, float, complex, str, bytes)
 _SMALL = 1024  # bytes up to which an array is written down instead of hashed
@@ -49,7 +49,7 @@ class Identity:
         self.arrays: list[np.ndarray[Any, Any]] = []
         self._bodies: dict[int, int] = {}
         bounds = [(s.number, None if s.bound is None else dim_key(s.bound)) for s in sizes.symbols]
-        parts = [_versions(), _settings(), bounds, self._graph(inputs, outputs, sizes)]
+        parts = [versions(), _settings(), bounds, self._graph(inputs, outputs, sizes)]
         self.key = hashlib.sha256(marshal.dumps(parts, 2)).hexdigest()  # version 2 writes equal things alike
 
     def _graph(self, inputs: Sequence[Tensor], outputs: Sequence[Tensor], sizes: ShapeEnv | None = None) -> list[Any]:
@@ -122,7 +122,7 @@ def _key(dim: Dim) -> Any:
 
 
 @cache
-def _versions() -> str:
+def versions() -> str:
     """A hash of the code that makes programs: numgrad's own, and what the kernels' keys depend on."""
     root = Path(__file__).parent.parent
     digest = hashlib.sha256(kernels("build").fingerprint())

@@ -5,9 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from numgrad._version import __version__
+from numgrad.compiler.identity import versions
 from numgrad.compiler.lowering import kernels
+from numgrad.errors import DeviceError, at, user_line
 
-__all__ = ["cache_clear", "cache_entries", "cache_path", "runtime_info"]
+__all__ = ["cache_clear", "cache_entries", "cache_export", "cache_load", "cache_path", "runtime_info"]
 
 
 def runtime_info() -> dict[str, Any]:
@@ -41,3 +44,23 @@ def cache_entries() -> list[Any]:
 def cache_clear() -> int:
     """Delete the cached kernels; return how many there were."""
     return kernels("disk").clear()  # type: ignore[no-any-return]
+
+
+def _facts() -> dict[str, str]:
+    return {"numgrad": __version__, "compiler": versions()}
+
+
+def cache_export(file: Path) -> int:
+    """Write all cached kernels and programs to a file; how many there are."""
+    return kernels("archive").export(file, _facts())  # type: ignore[no-any-return]
+
+
+def cache_load(file: Path) -> int:
+    """Add the kernels and programs of a file to the cache; how many are new. DeviceError if they do not fit here."""
+    if cache_path() is None:
+        raise DeviceError(f"cache.load: there is no cache to load into; set ng.config.cache_dir{at(user_line())}")
+    try:
+        new, _ = kernels("archive").load(file, _facts())
+    except (OSError, kernels("errors").KernelBuildError) as error:
+        raise DeviceError(f"cache.load: {error}{at(user_line())}") from error
+    return new  # type: ignore[no-any-return]
