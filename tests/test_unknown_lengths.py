@@ -137,3 +137,24 @@ def test_checkpoints_around_it_are_refused() -> None:
 
     with pytest.raises(ng.errors.GradientError, match=r"with checkpoint='sqrt'.*use checkpoint='all'"):
         ng.grad(f)(1.0)
+
+
+def test_counting_calls_are_native_once_their_counts_were_seen() -> None:
+    f = ng.value_and_grad(lambda a: np.sum(ng.while_loop(lambda x: np.max(x) < 100.0, lambda x: x * 2.0, a) ** 2))
+    f(np.array([3.0, 1.0]))
+    program = f.variant.program
+    for a, trips in (([3.0, 1.0], 6), ([60.0, 0.0], 1), ([3.5, -1.0], 5), ([200.0, 7.0, 1.0], 0), ([1.0, 3.0], 6)):
+        given = np.array(a)
+        seen = program.fast(given)
+        value, slope = f(given)
+        np.testing.assert_allclose(value, np.sum(given**2) * 4.0**trips, rtol=1e-14)
+        np.testing.assert_allclose(slope, 2.0 * given * 4.0**trips, rtol=1e-14)
+        again = program.fast(given)
+        assert again is not None and seen is None or seen[0] == again[0] == value
+
+
+def test_many_counts_are_forgotten_not_kept() -> None:
+    f = ng.value_and_grad(lambda a: ng.while_loop(lambda i, y: i < a, lambda i, y: (i + 1.0, y * 0.5), (0.0, a))[1])
+    for n in [*range(150), 3, 149]:
+        value, slope = f(np.asarray(float(n)))
+        np.testing.assert_allclose([value, slope], [n * 0.5**n, 0.5**n], rtol=1e-14)

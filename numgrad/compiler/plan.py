@@ -8,7 +8,7 @@ from typing import Any
 from numgrad.compiler.recipe import ALIGN, Filled
 from numgrad.compiler.tables import STEP_WORDS, Planner
 
-__all__ = ["Context", "Plan"]
+__all__ = ["Context", "CountedCalls", "Plan"]
 
 class Context:
     """Tables and arena of one run at a time; a plan has as many as threads run it at once."""
@@ -42,8 +42,8 @@ class Context:
 class Plan:
     """A program for one tuple of input shapes."""
 
-    def __init__(self, planner: Planner, symbol_values: Sequence[int], tools: Any) -> None:
-        self.planner, self.symbol_values, self.tools = planner, symbol_values, tools
+    def __init__(self, planner: Planner, symbol_values: Sequence[int], tools: Any, counts: Sequence[int]) -> None:
+        self.planner, self.symbol_values, self.tools, self.counts = planner, symbol_values, tools, tuple(counts)
         self.recipe, self.sizes = planner.prepare(symbol_values, tools)
         dtypes = planner.dtypes[len(planner.input_shapes):]
         self.output_specs = [(dtype, tuple([self.sizes[i] for i in shape]))
@@ -82,3 +82,28 @@ class Plan:
             k += 1
             if k == len(self.contexts):
                 self.contexts.append(self.new_context())
+
+
+class CountedCalls:
+    """The native calls of a program whose plans depend on counted sizes: by what its counting programs find."""
+
+    def __init__(self, programs: Sequence[Any]) -> None:
+        self.programs = programs
+        self._calls: dict[tuple[int, ...], Callable[..., Any]] = {}
+
+    def add(self, plan: Plan, most: int) -> None:
+        """Remember the call of a plan, and at most so many."""
+        if len(self._calls) >= most:
+            self._calls.clear()
+        self._calls[plan.counts] = plan.contexts[0].call
+
+    def __call__(self, *arrays: Any) -> Any:
+        """The tuple of outputs for arrays like those of a plan; anything else where there is none for them."""
+        counts = []
+        for program in self.programs:
+            found = program.fast(*arrays)
+            if found is None:
+                return None
+            counts.append(int(found[0]))
+        call = self._calls.get(tuple(counts))
+        return None if call is None else call(*arrays)

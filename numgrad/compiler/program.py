@@ -18,7 +18,7 @@ from numgrad.compiler.export import make_cfunc, make_lowlevel, make_njit
 from numgrad.compiler.keep import code_for
 from numgrad.compiler.lowering import kernels, ptx_of
 from numgrad.compiler.measure import make_measure
-from numgrad.compiler.plan import Context, Plan
+from numgrad.compiler.plan import Context, CountedCalls, Plan
 from numgrad.compiler.recipe import FILL, PACK
 from numgrad.compiler.rewrite import lower
 from numgrad.compiler.schedule import Schedule, schedule
@@ -106,6 +106,7 @@ class Program:
         self._plans: OrderedDict[Any, Plan] = OrderedDict()
         self._lock = threading.Lock()
         self._last: Any = None
+        self._counted = CountedCalls([program for _, program in self.counts])
 
     def _count_programs(self) -> list[tuple[Any, Program]]:
         """For each size that is found while running (the trips of a loop): its symbol, and a program that counts."""
@@ -150,7 +151,7 @@ class Program:
         tools = _get_tools()
         self.clock.seconds["entry"] += perf_counter() - start
         start = perf_counter()
-        plan = Plan(self.planner, self._sizes_of(shapes, counts, arrays), tools)
+        plan = Plan(self.planner, self._sizes_of(shapes, counts, arrays), tools, counts)
         self.clock.seconds["plan"] += perf_counter() - start
         self.clock.plans += 1
         with self._lock:
@@ -236,8 +237,9 @@ class Program:
                 raise self.failure(context)
         if code != 1:
             raise AssertionError("the native entry refused prepared arrays")
-        if not self.counts:  # with trip counts the plan depends on values, too
-            self._last = plan.contexts[0].call
+        if self.counts:  # then the plan depends on values, too
+            self._counted.add(plan, PLANS_KEPT)
+        self._last = self._counted if self.counts else plan.contexts[0].call
         results = list(outputs if out is None else out)
         for check in state.checks:
             check(self.outputs, dict(zip(self.inputs, given, strict=True)), results)
