@@ -208,3 +208,42 @@ def cholesky_pushforward(l_dtype: np.dtype[Any], a_dtype: np.dtype[Any],
         blas_end(limited)
 
     return kernel
+
+
+@library("lower_product", family="linalg", requires=routines("blas:?gemm"))
+def lower_product(a_dtype: np.dtype[Any], b_dtype: np.dtype[Any], out_dtype: np.dtype[Any]) -> Callable[..., None]:
+    """``args``: a, b, out, scratch (a block), then batch, n, scale: the lower triangle of a times that of b."""
+    letter, scalar = LETTERS[out_dtype.char], LETTERS[out_dtype.char].upper()
+    gemm = fortran("blas", f"{letter}gemm", f"cciii{scalar}pipi{scalar}pi")
+    names = namespace()
+    as_x, mem_zero, cast = pointer_to(out_dtype), names["mem_zero"], names[STORAGE[out_dtype.char]]
+    blas_begin, blas_end = names["blas_begin"], names["blas_end"]
+    real_of = names[STORAGE[out_dtype.type(0).real.dtype.char]]
+    item, one, zero = out_dtype.itemsize, out_dtype.type(1), out_dtype.type(0)
+
+    def kernel(args, lo, hi):  # type: ignore[no-untyped-def]
+        n, scale = args[5], cast(real_of(args[6]))
+        block = as_x(args[3])
+        limited = blas_begin(2 * n * n * n // 3)
+        for i in range(lo, hi):
+            at_a, at_b, at_c = args[0] + i * n * n * item, args[1] + i * n * n * item, args[2] + i * n * n * item
+            b = as_x(at_b)
+            for number in range((n + (_BLOCK - 1)) // _BLOCK):
+                begin = number * _BLOCK
+                end = min(begin + _BLOCK, n)
+                width = end - begin
+                for row in range(width):
+                    for column in range(width):
+                        block[row * width + column] = (
+                            b[(begin + row) * n + begin + column] if column <= row else zero)  # fmt: skip
+                from_row = begin * n
+                gemm(_PLAIN, _PLAIN, width, n - begin, width, scale, args[3], width,
+                     at_a + (from_row + begin) * item, n, zero, at_c + (from_row + begin) * item, n)  # fmt: skip
+                if end < n:
+                    gemm(_PLAIN, _PLAIN, width, n - begin, n - end, scale, at_b + (end * n + begin) * item, n,
+                         at_a + (from_row + end) * item, n, one, at_c + (from_row + begin) * item, n)  # fmt: skip
+            for row in range(n):
+                mem_zero(at_c + (row * n + row + 1) * item, (n - row - 1) * item)
+        blas_end(limited)
+
+    return kernel

@@ -276,8 +276,8 @@ for _name in ("concat stack expand_dims squeeze softmax log_softmax logsumexp no
               "cumprod cumsum logcumsumexp roll sort top_k linear_scan take_along_axis put_along_axis_add "
               "diagonal").split():
     RULES[_name] = _shifted
-for _name in ("zeros_like ones_like linear_index add_n cholesky cholesky_pullback cholesky_pushforward eigh lu lu_det "
-              "lu_slogdet lu_solve qr svd triangular_solve").split():
+for _name in ("zeros_like ones_like linear_index add_n cholesky cholesky_pullback cholesky_pushforward eigh "
+              "lower_product lu lu_det lu_slogdet lu_solve qr svd triangular_solve").split():
     RULES[_name] = _same_rank
 RULES.update(permute_dims=_permute_dims, reshape=_reshape, broadcast_to=_broadcast_to, slice=_slice, unslice=_unslice,
              embed_diagonal=_embed_diagonal, matmul=_matmul, take=_take, scatter_add=_scatter, scatter_set=_scatter,

@@ -11,12 +11,13 @@ from numgrad.graph.core import Operation, Tensor, apply, as_tensor
 from numgrad.graph.records import Library
 from numgrad.ops.kinds import define
 from numgrad.ops.linalg import adjoint, batch_of, matrices, require_square, square_samples
-from numgrad.ops.matmul import product
+from numgrad.ops.matmul import conjugate, product
 from numgrad.ops.triangles import tril
 from numgrad.types import Dim, Spec, size_product
 
 __all__ = ["cholesky"]
 
+LOWER_BLOCK = 64  # columns that the kernel of `lower_product` treats together
 NOT_POSITIVE = ("a matrix is not positive definite; check that it is symmetric, or add a small multiple of "
                 "the identity")
 
@@ -90,9 +91,42 @@ def _evaluate_pushforward(factor: Any, change: Any) -> Any:
     return np.tril(factor) @ _halved(middle)
 
 
+def _infer_lower_product(specs: Sequence[Spec], attrs: Mapping[str, Any]) -> tuple[Spec, ...]:
+    require_square("lower_product", specs[0])
+    return (specs[1],)
+
+
+def _vjp_lower_product(op: Operation, cts: Sequence[Tensor | None]) -> list[Tensor | None]:
+    (a, b), (g,), scale = op.inputs, cts, op.attrs["scale"]
+    if g is None:
+        return [None, None]
+    lower = tril(apply("multiply", g, as_tensor(np.asarray(scale, g.dtype))))
+    return [product(lower, conjugate(tril(b)), False, True), apply("lower_product", adjoint(a), g, scale=scale)]
+
+
+def _jvp_lower_product(op: Operation, tangents: Sequence[Tensor | None]) -> list[Tensor | None]:
+    (a, b), (of_a, of_b) = op.inputs, tangents
+    pairs = [(x, y) for x, y in ((of_a, b), (a, of_b)) if x is not None and y is not None]
+    return [_sum_of([apply("lower_product", x, y, **op.attrs) for x, y in pairs]) if pairs else None]
+
+
+define("lower_product", "general", _infer_lower_product,
+       lambda a, b, scale: np.tril(np.matmul(a, np.tril(b))) * a.dtype.type(scale), vjp=_vjp_lower_product,
+       jvp=_jvp_lower_product, dtypes="fc",
+       library=Library("lower_product", sizes=lambda ins, outs, attrs: (
+                           batch_of(ins[0]), ins[0].shape[-1], int(attrs["scale"])),
+                       span=lambda ins, outs, attrs: batch_of(ins[0]),
+                       scratch=lambda ins, outs, attrs: [(ins[0].dtype, LOWER_BLOCK * LOWER_BLOCK)],
+                       flops=lambda ins, outs, attrs: 2 * _cube(ins, outs, attrs) // 3),
+       samples=lambda rng: [([a, rng.standard_normal(a.shape).astype(a.dtype)], {"scale": -2})
+                            for a in square_samples(rng)] + [
+                                (list(rng.uniform(0.5, 1.5, (2, 2, 70, 70))), {"scale": 3})],
+       doc="The lower triangle of a matrix times a lower triangle, times an integer.")
+
+
 def _weighed(s: Tensor, x: Tensor) -> Tensor:
     """The lower triangle of ``-2 S X``: what a change of L does to the equation ``X L^H + L X^H = dA``, seen by S."""
-    return tril(apply("multiply", product(s, x), as_tensor(np.asarray(-2, s.dtype))))
+    return apply("lower_product", s, x, scale=-2)
 
 
 # With S the result of the pullback (Hermitian) and X that of the pushforward, a change E of L changes both through
@@ -107,7 +141,7 @@ def _vjp_pullback(op: Operation, cts: Sequence[Tensor | None]) -> list[Tensor | 
 
 def _jvp_pullback(op: Operation, tangents: Sequence[Tensor | None]) -> list[Tensor | None]:
     (factor, _), (s,), (of_factor, of_g) = op.inputs, op.outputs, tangents
-    terms = [t for t in (of_g, None if of_factor is None else _weighed(s, tril(of_factor))) if t is not None]
+    terms = [t for t in (of_g, None if of_factor is None else _weighed(s, of_factor)) if t is not None]
     return [apply("cholesky_pullback", factor, _sum_of(terms)) if terms else None]
 
 
