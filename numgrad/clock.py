@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from time import perf_counter
 from typing import NamedTuple
@@ -93,6 +93,9 @@ class _Local(threading.local):
 
 _local = _Local()
 
+#: Called with the name, the beginning and the seconds of each phase that ends.
+listener: Callable[[str, float, float], None] | None = None
+
 
 def current() -> Clock | None:
     """The clock that runs in this thread."""
@@ -101,13 +104,14 @@ def current() -> Clock | None:
 
 @contextmanager
 def phase(name: str) -> Iterator[None]:
-    """Tell the running clock, if there is one, that a phase lasts as long as the block."""
-    clock = _local.clock
-    if clock is None:
-        yield
-        return
-    clock.enter(name)
+    """Tell the running clock and the listener, if there are any, that a phase lasts as long as the block."""
+    clock, begun = _local.clock, perf_counter()
+    if clock is not None:
+        clock.enter(name)
     try:
         yield
     finally:
-        clock.leave()
+        if clock is not None:
+            clock.leave()
+        if listener is not None:
+            listener(name, begun, perf_counter() - begun)

@@ -7,7 +7,8 @@ takes its place.
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,22 @@ _HEADER_WORDS, _RECORD_WORDS = 9, 6
 def steps_done(block: npt.NDArray[np.int64]) -> int:
     """Number of steps of a plan block's last run that ended well."""
     return int(block[_DONE])
+
+
+def set_steps_done(block: int, count: int) -> None:
+    """Say how many steps of the plan block at this address ended well, for one that was run from outside."""
+    ctypes.c_int64.from_address(block + 8 * _DONE).value = count
+
+
+@contextmanager
+def without_steps(block: int) -> Iterator[None]:
+    """Let the plan block at this address have no steps within the block: entering it only stores addresses."""
+    word = ctypes.c_int64.from_address(block + 8 * _STEPS)
+    count, word.value = word.value, 0
+    try:
+        yield
+    finally:
+        word.value = count
 
 
 Record = tuple[int, bool, Sequence[Any], Sequence[Any]]  # id of the dtype, writable, shape, slots

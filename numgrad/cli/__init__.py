@@ -33,8 +33,13 @@ def _parser() -> argparse.ArgumentParser:
     show.add_argument("case", metavar="CASE", help=_CASE)
     show.add_argument("--format", choices=["text", "dot", "svg", "html"], default="text")
     show.add_argument("--output", metavar="PATH", help="write to a file instead of the terminal")
-    profile = commands.add_parser("profile", help="time each step of a compiled function")
-    profile.add_argument("case", metavar="CASE", help="as for show, but with arguments: it must return a pair")
+    profile = commands.add_parser("profile", help="time each step of a compiled function, or of all that a script runs")
+    profile.add_argument("case", metavar="CASE|SCRIPT.py", help="as for show, but with arguments: it must return a "
+                         "pair; or a script, to be run")
+    profile.add_argument("--flame", metavar="FILE.svg", type=Path, help="write a flame graph of the script's steps")
+    profile.add_argument("--trace", metavar="FILE.json", type=Path,
+                         help="write a timeline of the script for chrome://tracing or ui.perfetto.dev")
+    profile.add_argument("arguments", nargs=argparse.REMAINDER, help="of the script")
     return parser
 
 
@@ -54,6 +59,10 @@ def main(arguments: Sequence[str]) -> int:
             from numgrad.cli.info import cache
 
             return cache(given.action, given.file)
+        if given.command == "profile" and given.case.endswith(".py"):
+            from numgrad.cli.scripts import profile_script
+
+            return profile_script(Path(given.case), given.arguments, given.flame, given.trace)
         from numgrad.cli.looking import profile, show
 
         if given.command == "show":

@@ -7,6 +7,7 @@ from typing import Any
 
 from numgrad.compiler.recipe import ALIGN, Filled
 from numgrad.compiler.tables import STEP_WORDS, Planner
+from numgrad.compiler.timing import recorder
 
 __all__ = ["Context", "CountedCalls", "Plan"]
 
@@ -33,6 +34,9 @@ class Context:
 
     def run(self, arrays: Sequence[Any], outputs: Sequence[Any] | None) -> tuple[int, Any]:
         """Run once, into `outputs` or fresh arrays: the entry's code and the outputs."""
+        watching = recorder()
+        if watching is not None:
+            return watching.run(self, arrays, outputs)
         if outputs is not None:
             return self.plan.tools.entry(self.block, *arrays, *outputs), outputs
         given = self.call(*arrays)

@@ -24,6 +24,7 @@ from numgrad.compiler.rewrite import lower
 from numgrad.compiler.schedule import Schedule, schedule
 from numgrad.compiler.segments import Segmented, has_host_steps
 from numgrad.compiler.tables import Planner
+from numgrad.compiler.timing import recorder
 from numgrad.errors import DeviceError, DtypeError, GraphError, ShapeError, at, user_line
 from numgrad.graph.core import Tensor, state
 from numgrad.graph.graph import Graph
@@ -213,12 +214,12 @@ class Program:
     @property
     def entry(self) -> Any:
         """The native call of the latest plan: a tuple of outputs for arrays like those, else anything else; or None."""
-        return self._last
+        return self._last if recorder() is None else None
 
     def fast(self, *arrays: Any) -> tuple[Any, ...] | None:
         """The outputs for arrays like the last ones (shapes, dtypes, layout), or None: then call the program."""
         last = self._last
-        if last is None or state.checks:
+        if last is None or state.checks or recorder() is not None:
             return None
         result = last(*arrays)
         return result if result.__class__ is tuple else None

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from numgrad.compiler.timing import recorder
 from numgrad.errors import KernelError, ShapeError, at, user_line
 from numgrad.graph.core import Operation, Tensor
 from numgrad.graph.graph import Graph
@@ -24,6 +25,14 @@ def _is_host(op: Operation) -> bool:
 def has_host_steps(outputs: Sequence[Tensor]) -> bool:
     """Whether any operation behind `outputs` runs in Python."""
     return any(_is_host(op) for op in ancestors(outputs))
+
+
+def _in_python(op: Operation, run: Callable[[], Any]) -> Any:
+    watching, begun = recorder(), perf_counter()
+    found = run()
+    if watching is not None:
+        watching.step(f"{op.type} in Python", begun, perf_counter() - begun, op.where)
+    return found
 
 
 class Segment(NamedTuple):
@@ -77,7 +86,7 @@ class Segmented:
         """None: there is no native call that runs all of it."""
 
     def __call__(self, *arrays: Any, out: Sequence[np.ndarray[Any, Any]] | None = None) -> list[np.ndarray[Any, Any]]:
-        results = self._run(arrays, lambda segment, given: segment.program(*given), lambda op, run: run())
+        results = self._run(arrays, lambda segment, given: segment.program(*given), _in_python)
         if out is None:
             return results
         if len(out) != len(results):
