@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -16,6 +18,7 @@ import pytest
 import numgrad as ng
 from numgrad_kernels.settings import settings
 from tests.compiler_cases import Case, python_process
+from tests.kernel_tables import environment
 
 F8 = np.dtype(np.float64)
 WORKERS = 8
@@ -200,3 +203,35 @@ def _digest() -> list[bytes]:
 def test_a_spawned_process_computes_the_same() -> None:
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
         assert pool.submit(_digest).result(timeout=120) == _digest()
+
+
+FIRST_RESULT = """
+import os, sys, time
+import numpy as np
+import numgrad as ng
+from numgrad_kernels import threads
+
+f = ng.value_and_grad(lambda x: np.sum(np.tanh(x) * x))
+x = np.linspace(-3.0, 3.0, 400_000)
+first = f(x)
+if sys.argv[1:] == ["fork"]:  # while the threads are being started
+    child = os.fork()
+    if child == 0:
+        value, gradient = f(x)
+        os._exit(int(not (value == first[0] and np.array_equal(gradient, first[1]))))
+    print(os.waitpid(child, 0)[1])
+if sys.argv[1:] == ["exit"]:
+    sys.exit()
+layer = threads.layer()
+value, gradient = f(x)
+print(layer != "serial", value == first[0] and np.array_equal(gradient, first[1]))
+"""
+
+
+@pytest.mark.parametrize("how", ["", "fork", "exit"])
+def test_the_first_result_does_not_wait_for_threads_and_has_the_same_bits(how: str, tmp_path: Path) -> None:
+    for _ in range(2):
+        done = subprocess.run([sys.executable, "-c", FIRST_RESULT, *([how] if how else [])], text=True, timeout=300,
+                              capture_output=True, env={**environment(tmp_path), "NUMGRAD_NUM_THREADS": "2"})
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.split() == {"": ["True", "True"], "fork": ["0", "True", "True"], "exit": []}[how]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+import threading
 from collections.abc import Iterator
 
 from numgrad_kernels import engine
@@ -21,6 +22,7 @@ _SPINS = "2000"  # some microseconds
 _lock = forkable_lock()
 _limit = 1
 _wanted = False
+_starting: threading.Thread | None = None
 _forked_from_pool = False
 
 
@@ -46,6 +48,30 @@ def ensure() -> bool:
     return bool(state[PARALLEL_FOR])
 
 
+def start() -> None:
+    """Start the pool as `ensure` does, but without waiting for it: what runs meanwhile runs serially, to the same bits.
+
+    Importing Numba takes a third of a second, for which the first result of a process need not wait.
+    """
+    global _starting, _wanted
+    _wanted = True
+    if settings.num_threads <= 1 or _forked_from_pool or state[PARALLEL_FOR] or _starting is not None:
+        return
+    if "numba" in sys.modules:
+        ensure()
+        return
+    with _lock:
+        if _starting is None:
+            _starting = threading.Thread(target=ensure, name="numgrad-threads")
+            _starting.start()
+
+
+def wait() -> None:
+    """Wait for a start that is under way."""
+    if _starting is not None and _starting is not threading.current_thread():
+        _starting.join()
+
+
 @contextlib.contextmanager
 def _short_spins() -> Iterator[None]:
     """Let idle threads of GNU OpenMP, which reads its settings when it is loaded, sleep soon.
@@ -65,6 +91,7 @@ def _short_spins() -> Iterator[None]:
 
 def layer() -> str:
     """Name of Numba's threading layer in use ("omp", "tbb", "workqueue"), or "serial"."""
+    wait()
     if not state[PARALLEL_FOR]:
         return "serial"
     from numba.np.ufunc import parallel
@@ -91,4 +118,5 @@ def _in_child() -> None:
 
 watch("num_threads", _follow_settings)
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_in_child)
+    # A child of a half-imported Numba could never import it.
+    os.register_at_fork(before=wait, after_in_child=_in_child)

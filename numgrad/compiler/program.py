@@ -51,7 +51,7 @@ class _Tools:
         self.entry, self.caller = entry.make_entry(), entry.make_caller()
         self.data_address = entry.make_data_address()
         self.block_size, self.block_words, self.steps_done = entry.block_size, entry.block_words, entry.steps_done
-        self.start_threads = kernels("threads").ensure
+        self.start_threads = kernels("threads").start
         self.fill = entry.make_call(build.build_source(FILL).address)
 
     @cached_property
