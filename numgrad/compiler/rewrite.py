@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from numgrad.compiler.invariants import invariants, with_inputs
 from numgrad.compiler.products import read_transposes_in_place, simpler_product, swaps_the_last_two
 from numgrad.compiler.unroll import unrolled_reduction
 from numgrad.errors import GraphError, SourceLine, at
@@ -225,7 +226,18 @@ class Lowered:
         record = op.record
         if record.decompose is not None:
             return self._decompose(op, inputs)
+        if op.type == "scan":
+            return self._scan(op, inputs)
         return self.make(record, inputs, op.attrs, [t.spec for t in op.outputs], op.where)
+
+    def _scan(self, op: Operation, inputs: tuple[Value, ...]) -> Sequence[Value]:
+        """A scan whose body is given what it would compute in every step alike."""
+        body, moving = op.attrs["body"], op.attrs["carries"] + op.attrs["rows"]
+        attrs, found = op.attrs, invariants(body, moving)
+        if found:
+            values = self.add_graph(found, dict(zip(body.inputs[moving:], inputs[moving:], strict=True)))
+            attrs, inputs = {**attrs, "body": with_inputs(body, found)}, (*inputs, *values)
+        return self.make(op.record, inputs, attrs, [t.spec for t in op.outputs], op.where)
 
     def _decompose(self, op: Operation, inputs: tuple[Value, ...]) -> Sequence[Value]:
         key = (op.type, tuple([(v.node.number, v.index) for v in inputs]), _frozen(op.attrs))
