@@ -174,6 +174,7 @@ def test_eight_threads_compile_once() -> None:
 
 
 def test_library_kernel_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    library.load_families()  # or they would register in the copy, and be gone after the test
     monkeypatch.setattr(library, "LIBRARY", dict(library.LIBRARY))
 
     @library.library("test_fill", family="shaping")

@@ -302,13 +302,13 @@ def _keep(entry: disk.Entry) -> dict[str, int]:
     return addresses
 
 
-def build_ir(text: str, symbols: tuple[str, ...]) -> dict[str, int]:
+def build_ir(text: str, symbols: tuple[str, ...], level: int = 3) -> dict[str, int]:
     """Addresses of the functions in a hand-written LLVM IR text, from disk if it was compiled before."""
-    key = _key("ir", text, *symbols)
+    key = _key("ir", str(level), text, *symbols)
     with _one_builder(key):
         addresses = _load_from_disk(key, symbols)
         if addresses is None:
-            code, _ = engine.emit_object(text)
+            code, _ = engine.emit_object(text, level=level)
             addresses = _keep(disk.Entry(key, symbols, engine.undefined_symbols(code), code))
         return addresses
 

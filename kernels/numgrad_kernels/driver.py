@@ -176,7 +176,7 @@ done:
 @cache
 def run_address() -> int:
     """Address of `int64 ng_run(int64 *program, int64 steps)`."""
-    return build.build_ir(_IR, ("ng_run",))["ng_run"]
+    return build.build_ir(_IR, ("ng_run",), level=0)["ng_run"]
 
 
 @cache

@@ -220,7 +220,7 @@ def resolve(symbols: list[str] | tuple[str, ...]) -> None:
             )
 
 
-def emit_object(text: str, *, internalize: tuple[str, ...] | None = None) -> tuple[bytes, Any]:
+def emit_object(text: str, *, internalize: tuple[str, ...] | None = None, level: int = 3) -> tuple[bytes, Any]:
     """Optimise IR text and return its object code together with the optimised module.
 
     Parameters
@@ -230,6 +230,9 @@ def emit_object(text: str, *, internalize: tuple[str, ...] | None = None) -> tup
     internalize
         Names that stay visible; all other definitions become private, so that equal names in different objects can
         never be mixed up. None leaves the linkage alone.
+    level
+        How much LLVM optimises, 0 to 3. IR that was written by hand is as it should be: 0 only inlines what says so,
+        in a third of the time.
     """
     from llvmlite import binding
 
@@ -244,7 +247,7 @@ def emit_object(text: str, *, internalize: tuple[str, ...] | None = None) -> tup
                 if not value.is_declaration and value.name not in internalize and not value.name.startswith("llvm."):
                     value.linkage = "internal"
         module.verify()
-        options = binding.create_pipeline_tuning_options(speed_level=3)
+        options = binding.create_pipeline_tuning_options(speed_level=level)
         options.loop_vectorization = True
         options.slp_vectorization = False  # as in Numba: it costs compile time, and loops are what kernels consist of
         builder = binding.create_pass_builder(machine, options)

@@ -130,7 +130,7 @@ def native_functions() -> tuple[Callable[..., Any], Callable[..., Any], Callable
         ("ITEMS_AT", _ITEMS_AT),
     ):
         text = text.replace(field, str(offset))
-    addresses = build.build_ir(text, ("ng_entry", "ng_data_address", "ng_call"))
+    addresses = build.build_ir(text, ("ng_entry", "ng_data_address", "ng_call"), level=0)
     call = _MethodDef(b"call", addresses["ng_call"], _METH_FASTCALL, None)
     _definitions.append(call)
     new, at = _new_builtin(), ctypes.addressof(call)
