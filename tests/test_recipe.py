@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import builtins
+import itertools
+import sys
 import time
 from typing import Any
 
@@ -13,6 +15,7 @@ from hypothesis import strategies as st
 
 import numgrad as ng
 from numgrad.compiler import program as programs
+from numgrad.compiler import tables
 from numgrad.compiler.recipe import ALIGN, ARENA, LEAST_PACKED, MEMORY, SIZES, ZERO, Recipe, Sum
 
 
@@ -126,3 +129,71 @@ def test_two_sizes_in_turn_are_remembered_by_dtypes_and_ranks() -> None:
             assert f(np.ones(n, ">f8"), np.ones(n)).tolist() == [3.0] * n
     f.clear_cache()
     assert f(np.ones(2), np.ones(2)).tolist() == [3.0, 3.0] and f.trace_count == 1
+
+
+def _network(parameters: Any, x: Any) -> Any:
+    for weights, bias in parameters:
+        x = np.tanh(x @ weights + bias)
+    return np.sum(x * x)
+
+
+def _terms(x: Any) -> Any:
+    total = ng.zeros_like(x)
+    for k in range(200):
+        total = total + np.sin(x * (0.1 + 0.01 * k))
+    return np.sum(total)
+
+
+def _programs() -> dict[str, tuple[Any, tuple[Any, ...]]]:
+    rng = np.random.default_rng(0)
+    widths = (16, 128, 32, 256, 8, 64)
+    parameters = [(rng.standard_normal((a, b)) * 0.05, np.zeros(b)) for a, b in itertools.pairwise(widths)]
+    return {"layers of many widths": (_network, (parameters, rng.standard_normal((500, 16)))),
+            "200 terms": (_terms, (rng.standard_normal(100_000),))}
+
+
+@pytest.mark.parametrize("name", _programs())
+def test_arenas_are_no_larger_than_what_is_alive(name: str) -> None:
+    function, given = _programs()[name]
+    f = ng.value_and_grad(function)
+    f(*given)
+    plan = f.plan()
+    assert 0 < plan["live_bytes"] <= plan["arena_bytes"] <= 1.2 * plan["live_bytes"]
+    if name == "200 terms":
+        assert plan["arena_bytes"] <= 6 * given[0].nbytes
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="counts page faults")
+def test_a_steady_call_touches_no_fresh_pages() -> None:
+    import resource
+
+    def faults() -> int:
+        return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+
+    for function, given in _programs().values():
+        f = ng.value_and_grad(function)
+        for _ in range(5):
+            f(*given)
+        pages = f.plan()["arena_bytes"] // 4096
+        before = faults()
+        for _ in range(20):
+            f(*given)
+        assert (faults() - before) / 20 < 0.2 * pages
+
+
+def test_programs_of_very_many_values_share_slots_by_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tables, "MOST_VALUES", 3)
+
+    def chain(x: Any) -> Any:
+        for k in range(40):
+            x = ng.cumsum(x, axis=0) if k % 2 else ng.flip(ng.cumsum(x * 0.5, axis=0), 0)
+        return x
+
+    x = np.linspace(0.0, 1e-3, 5000)
+    f = ng.function(chain)
+    want = x
+    for k in range(40):
+        want = np.cumsum(want) if k % 2 else np.cumsum(want * 0.5)[::-1]
+    np.testing.assert_allclose(f(x), want, rtol=1e-9)
+    assert f.plan()["arena_bytes"] <= 4 * (x.nbytes + ALIGN)
+

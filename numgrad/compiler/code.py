@@ -118,7 +118,7 @@ class Code:
         def place(value: Value) -> tuple[str, int]:
             root = roots.get(value, value)
             known = places.get(root)
-            return known if known is not None else ("arena", slots.of[root])
+            return known if known is not None else ("arena", slots.number[root])
 
         return Layout(self.launches, Sizes(sizes.symbols), place, slots, size_nodes)
 

@@ -118,7 +118,7 @@ class _CodeWriter:
     def address(self, kind: str, where: Any) -> str:
         """The address of a buffer."""
         if kind == "arena":
-            return f"{self.base} + a{self.name}_{where}"
+            return f"{self.base} + a{self.name}_{self.layout.homes[where]}"
         if kind == "constant":
             return f"np.int64(c{self.name}_{where}.ctypes.data)"
         if kind == "size":

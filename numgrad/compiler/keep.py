@@ -127,7 +127,7 @@ class _Writer:
 
 
 # What a layout holds besides its launches, its sizes, and tuples that JSON would turn into lists.
-_PLAIN_FIELDS = ("table_words rows slot_bytes slot_lives value_lives size_nodes scratch spans costs controls chunked "
+_PLAIN_FIELDS = ("table_words rows slot_bytes slot_lives value_lives homes size_nodes scratch spans costs controls chunked "
                  "combines moved flops failures merged").split()
 
 

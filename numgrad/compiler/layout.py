@@ -78,6 +78,7 @@ class Layout:
         self.slot_bytes = [sizes.index(s) for s in slots.sizes]
         self.slot_lives = slots.lives  # first and last step at which each is taken
         self.value_lives = [(sizes.index(slots.sizes[slot]), *slots.life_of[value]) for value, slot in slots.of.items()]
+        self.homes = list(slots.of.values())  # the slot of each value, by the value's number
         self.size_nodes = [sizes.index(s) for s in size_nodes]
         self.scratch: list[tuple[int, int]] = []  # (size index of the count, itemsize)
         for launch in launches:

@@ -17,13 +17,17 @@ def bytes_of(value: Value) -> Dim:
 
 
 class Slots:
-    """Arena slots: the bytes of each, when it is taken, the values in it, and those that live in an output's buffer."""
+    """Arena slots: the bytes of each, when it is taken, the values in it, and those that live in an output's buffer.
+
+    The values in slots are numbered in the order in which they are written.
+    """
 
     def __init__(self) -> None:
         self.sizes: list[Dim] = []
         self.lives: list[tuple[int, int]] = []  # the first and the last step at which a slot is taken
         self.life_of: dict[Value, tuple[int, int]] = {}
         self.of: dict[Value, int] = {}
+        self.number: dict[Value, int] = {}
         self.lodging: dict[Value, Value] = {}
 
 
@@ -65,6 +69,7 @@ def assign_slots(reads: Sequence[Iterable[Value]], writes: Sequence[Iterable[Val
                 vacant[host] = last[value]
                 continue
             pool = free.get(key)
+            slots.number[value] = len(slots.number)
             life = slots.life_of[value] = step, last[value]
             if pool:
                 slot = slots.of[value] = pool.pop()

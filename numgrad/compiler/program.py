@@ -342,6 +342,8 @@ class Program:
     def plan(self) -> dict[str, Any]:
         """What the latest plan does: steps, distinct kernels, flops, bytes moved, arena bytes, build seconds.
 
+        ``live_bytes`` is the most that intermediates need at one step: no arena could be smaller.
+
         For programs that go back through loops also ``tape_bytes``, and ``loops`` with the user's line, steps, tape
         bytes and recomputation of each: how often a step runs forward again, on average, besides once on its way back.
         """

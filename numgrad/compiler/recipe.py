@@ -13,7 +13,7 @@ __all__ = ["ALIGN", "ARENA", "MEMORY", "ZERO", "Filled", "Recipe", "Sum"]
 ALIGN = 64
 PARALLEL_COST = 2_000_000  # estimated work, in 0.1 ns, above which a step may run on several threads
 CHUNK_COST = 400_000  # and the work of one of its chunks
-LEAST_PACKED = 1 << 17  # bytes below which slots need not share memory
+LEAST_PACKED = 1 << 14  # bytes below which slots need not share memory
 MOST_PACKED = 2000  # slots beyond which finding the best place of each takes longer than it is worth
 
 # The inputs that sums are of: where the plan's words and its arena lie, then the sizes, then chunks, then the slots.

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["CHUNK_ELEMENTS", "STEP_WORDS", "Place", "Planner", "chunking"]
 
 RELEASE_COST = 500_000  # estimated work, in 0.1 ns, above which other Python threads may run meanwhile
+MOST_VALUES = 500  # beyond which values of one size share slots whatever the sizes, which takes less time to plan
 CHUNK_ELEMENTS = 8192  # elements that one partial result of a full reduction covers
 STEP_WORDS = 8
 
@@ -145,8 +146,12 @@ class _Part:
         self.starts: list[Start] = []
         self._words: dict[Any, int] = {}
         self._constants = [Sum(constant.ctypes.data) for constant in code.constants]
-        lives = [self._life(*life) for life in layout.slot_lives]
-        self._slots = [recipe.slot(self.value(i), *life) for i, life in zip(layout.slot_bytes, lives, strict=True)]
+        if step is None and len(layout.homes) <= MOST_VALUES:  # each value finds its own place
+            self._slots = [recipe.slot(self.value(i), first, last) for i, first, last in layout.value_lives]
+        else:
+            shared = [recipe.slot(self.value(i), *self._life(*life))
+                      for i, life in zip(layout.slot_bytes, layout.slot_lives, strict=True)]
+            self._slots = [shared[home] for home in layout.homes]
         recipe.lives += [(self.value(i), *self._life(first, last)) for i, first, last in layout.value_lives]
         self._pool = recipe.words([self.value(i) for i in layout.size_nodes])
         self.table = recipe.reserve(layout.table_words)
