@@ -154,13 +154,13 @@ def _programs() -> dict[str, tuple[Any, tuple[Any, ...]]]:
 
 @pytest.mark.parametrize("name", _programs())
 def test_arenas_are_no_larger_than_what_is_alive(name: str) -> None:
-    function, given = _programs()[name]
+    function, data = _programs()[name]
     f = ng.value_and_grad(function)
-    f(*given)
+    f(*data)
     plan = f.plan()
     assert 0 < plan["live_bytes"] <= plan["arena_bytes"] <= 1.2 * plan["live_bytes"]
     if name == "200 terms":
-        assert plan["arena_bytes"] <= 6 * given[0].nbytes
+        assert plan["arena_bytes"] <= 6 * data[0].nbytes
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="counts page faults")
@@ -170,14 +170,14 @@ def test_a_steady_call_touches_no_fresh_pages() -> None:
     def faults() -> int:
         return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 
-    for function, given in _programs().values():
+    for function, data in _programs().values():
         f = ng.value_and_grad(function)
         for _ in range(5):
-            f(*given)
+            f(*data)
         pages = f.plan()["arena_bytes"] // 4096
         before = faults()
         for _ in range(20):
-            f(*given)
+            f(*data)
         assert (faults() - before) / 20 < 0.2 * pages
 
 

@@ -127,8 +127,8 @@ class _Writer:
 
 
 # What a layout holds besides its launches, its sizes, and tuples that JSON would turn into lists.
-_PLAIN_FIELDS = ("table_words rows slot_bytes slot_lives value_lives homes size_nodes scratch spans costs controls chunked "
-                 "combines moved flops failures merged").split()
+_PLAIN_FIELDS = ("table_words rows slot_bytes slot_lives value_lives homes size_nodes scratch spans costs controls "
+                 "chunked combines moved flops failures merged").split()
 
 
 class _Reader:
