@@ -129,3 +129,39 @@ def test_steps_take_no_longer_for_longer_arrays():
     bodies, _ = bodies_of(steps, np.int64(1 << 20))
     assert [set(body.in_place) for body in bodies] == [{1}]
     assert sum(int(launch.flops) for launch in bodies[0].launches) < 100
+
+
+def test_tapes_of_arrays_grow_with_steps_alone():
+    """Going back needs the elements that each step read: not the array as it was before each step."""
+    def total(x, n):
+        def body(i, a):
+            return i + 1, a.write(i, ng.sin(a.read(i - 1)) * x)
+
+        start = ng.TensorArray(ng.float64, n, ()).write(0, x)
+        return ng.sum(ng.while_loop(lambda i, a: i < n, body, (1, start))[1].stack())
+
+    gradient = ng.function(ng.grad(total))
+    for n in (10, 1000):
+        y, slope = np.sin(0.9) * 0.9, np.cos(0.9) * 0.9 + np.sin(0.9)
+        total_slope = 1.0 + slope
+        for _ in range(n - 2):
+            y, slope = np.sin(y) * 0.9, np.cos(y) * slope * 0.9 + np.sin(y)
+            total_slope += slope
+        np.testing.assert_allclose(gradient(0.9, np.int64(n)), total_slope, rtol=1e-10)
+        assert gradient.plan()["tape_bytes"] <= 3 * 8 * n
+
+
+def test_gathers_from_captured_arrays_add_up_in_place():
+    """K11: what a loop reads of an array around it gets its cotangents row by row, in one array."""
+    def f(table, ids):
+        return ng.scan(lambda c, i: (c + ng.sum(ng.take(table, i, axis=0) ** 2), ()), 0.0, ids)[0]
+
+    table, ids = rng.standard_normal((50, 2)), np.array([3, 7, 3, 49])
+    with ng.Graph().as_default():
+        inputs = [ng.placeholder(ng.float64, (50, 2)), ng.placeholder(ng.int64, (None,))]
+        run = compile_graph(inputs, ng.gradients(f(*inputs), inputs[0]))
+    wanted = np.zeros((50, 2))
+    np.add.at(wanted, ids, 2 * table[ids])
+    np.testing.assert_allclose(run(table, ids)[0], wanted)
+    backward = [launch.bodies[-1] for launch in run.program.code.all_launches() if launch.bodies]
+    assert any(body.in_place for body in backward)

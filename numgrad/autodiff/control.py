@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ from numgrad.autodiff.adjoint import there_and_back
 from numgrad.autodiff.bodies import closed, divided, floats, or_zeros, present, row_spec
 from numgrad.autodiff.forward import pushforward
 from numgrad.autodiff.reverse import build_gradients
+from numgrad.autodiff.saving import into_rows, read_again, read_of_arrays
 from numgrad.autodiff.unknown import pull_unknown, rooms_of_scan, rooms_of_switch
 from numgrad.errors import GradientError, at
 from numgrad.graph.body import Body, inline, trace_body
@@ -36,7 +37,7 @@ __all__ = ["closed"]
 
 
 def _scan_vjp(op: Operation, cts: Sequence[Tensor | None]) -> list[Tensor | None]:
-    """A forward scan that also keeps the carries, and a scan the other way that pulls back one step after the other."""
+    """A forward scan that also keeps what is read again, and one the other way that pulls back step after step."""
     attrs, body = op.attrs, op.attrs["body"]
     carries, rows = attrs["carries"], attrs["rows"]
     init, xs, captured = op.inputs[:carries], op.inputs[carries:carries + rows], op.inputs[carries + rows:]
@@ -44,32 +45,41 @@ def _scan_vjp(op: Operation, cts: Sequence[Tensor | None]) -> list[Tensor | None
     if checkpoint != "all":
         return _pull_steps(op.graph, body, init, xs, captured, None, cts, attrs["length"], not attrs["reverse"],
                            checkpoint)
-    keep = Body(body.graph, body.inputs, (*body.outputs, *body.inputs[:carries]))
-    extended = apply_all("scan", *op.inputs, **{**attrs, "body": keep, "extends": op})
-    kept = extended[len(op.outputs):]
-    return _pull_steps(op.graph, body, init, xs, captured, kept, cts, attrs["length"], not attrs["reverse"])
+
+    def keep(tensors: Sequence[Tensor]) -> Sequence[Tensor]:
+        more = Body(body.graph, body.inputs, (*body.outputs, *tensors))
+        return apply_all("scan", *op.inputs, **{**attrs, "body": more, "extends": op})[len(op.outputs):]
+
+    return _pull_steps(op.graph, body, init, xs, captured, keep, cts, attrs["length"], not attrs["reverse"])
 
 
 def _pull_steps(outside: Graph, body: Body, init: Sequence[Tensor], xs: Sequence[Tensor], captured: Sequence[Tensor],
-                kept: Sequence[Tensor] | None, cts: Sequence[Tensor | None], length: Any, reverse: bool,
-                checkpoint: Any = "all") -> list[Tensor | None]:
-    """The cotangents of a scan's inputs, given the carries before each step; without them they are computed again."""
+                keep: Callable[[Sequence[Tensor]], Sequence[Tensor]] | None, cts: Sequence[Tensor | None], length: Any,
+                reverse: bool, checkpoint: Any = "all") -> list[Tensor | None]:
+    """The cotangents of a scan's inputs.
+
+    ``keep(tensors of the body)`` gives their values of all steps, stacked; without it the steps are computed again.
+    """
     carries = len(init)
     flowing = floats(init)
     row_cts = [(k, ct) for k, ct in enumerate(cts[carries:], carries) if ct is not None]
-    specs = [init[i].spec for i in flowing] + ([t.spec for t in init] if kept is None else [row_spec(t) for t in kept])
+    specs = [init[i].spec for i in flowing] + [t.spec for t in init]
     specs += [row_spec(t) for t in (*xs, *(ct for _, ct in row_cts))]
+    reads = {} if keep is None else read_of_arrays(body, carries)
+    direct = [t for tensors in reads.values() for t in tensors]
+    extended = Body(body.graph, body.inputs, (*body.outputs, *direct))
     found: dict[str, Any] = {}
 
     def step(*given: Tensor) -> list[Tensor]:
         ct_carry, rest = given[:len(flowing)], given[len(flowing):]
         carry, row, row_ct = rest[:carries], rest[carries:carries + len(xs)], rest[carries + len(xs):]
         inside = [apply("identity", t) for t in captured]
-        outputs = inline(body, [*carry, *row, *inside])
+        outputs = inline(extended, [*carry, *row, *inside])
+        found["direct"] = dict(zip(direct, outputs[len(body.outputs):], strict=True))
         ys = [outputs[i] for i in flowing] + [outputs[k] for k, _ in row_cts]
         wanted = [carry[i] for i in flowing] + [t for t in (*row, *inside) if is_trainable(t.dtype)]
         gradients = iter(build_gradients(ys, wanted, [*ct_carry, *row_ct]))
-        found["carry"] = [or_zeros(next(gradients), carry[i]) for i in flowing]
+        found["carry"] = [into_rows(or_zeros(next(gradients), carry[i])) for i in flowing]
         found["rows"] = [next(gradients) if is_trainable(t.dtype) else None for t in row]
         found["captured"] = [next(gradients) if is_trainable(t.dtype) else None for t in inside]
         return found["carry"]
@@ -78,12 +88,18 @@ def _pull_steps(outside: Graph, body: Body, init: Sequence[Tensor], xs: Sequence
     sums = [i for i, g in enumerate(found["captured"]) if g is not None]
     with graph.as_default():
         totals = [graph.add(OPS["placeholder"], (), {}, (captured[i].spec,), "total").outputs[0] for i in sums]
-        added = [apply("add", t, cast_to(found["captured"][i], t.dtype)) for t, i in zip(totals, sums, strict=True)]
+        added = [into_rows(apply("add", t, cast_to(found["captured"][i], t.dtype)))
+                 for t, i in zip(totals, sums, strict=True)]
     live_rows = [i for i, g in enumerate(found["rows"]) if g is not None]
-    pullback, outer = closed(graph, [*inputs[:len(flowing)], *totals, *inputs[len(flowing):]],
-                             [*found["carry"], *added, *(found["rows"][i] for i in live_rows)])
+    results = [*found["carry"], *added, *(found["rows"][i] for i in live_rows)]
+    kept = dict(zip(body.inputs, inputs[len(flowing):len(flowing) + carries], strict=False))
+    if keep is not None:
+        read = [*results, *(trips for _, trips in graph.rooms)]
+        kept = read_again(read, kept, {a: {t: found["direct"][t] for t in ts} for a, ts in reads.items()})
+    given = [*inputs[:len(flowing)], *totals, *kept.values(), *inputs[len(flowing) + carries:]]
+    pullback, outer = closed(graph, given, results)
     start = [or_zeros(cts[i], init[i]) for i in flowing] + [apply("zeros_like", captured[i]) for i in sums]
-    if kept is None:
+    if keep is None:
         if graph.rooms:
             raise GradientError(f"while_loop: reverse mode through a loop of unknown length inside a loop with "
                                 f"checkpoint={checkpoint!r}{at(graph.rooms[0][1].op.where)}; "  # type: ignore[union-attr]
@@ -92,7 +108,7 @@ def _pull_steps(outside: Graph, body: Body, init: Sequence[Tensor], xs: Sequence
         result = there_and_back(forward, captured, pullback, outer, init, start, xs, [ct for _, ct in row_cts],
                                 length=length, reverse=not reverse, checkpoint=checkpoint)
     else:
-        stacked = [*kept, *xs, *(ct for _, ct in row_cts)]
+        stacked = [*keep(list(kept)), *xs, *(ct for _, ct in row_cts)]
         rooms_of_scan(outside, pullback, len(start), stacked, outer, length=length, reverse=reverse)
         result = apply_all("scan", *start, *stacked, *outer, body=pullback, carries=len(start), rows=len(stacked),
                            length=length, reverse=reverse, extends=None)
@@ -145,6 +161,8 @@ def _scan_jvp(op: Operation, tangents: Sequence[Tensor | None]) -> list[Tensor |
     return answers
 
 
+
+
 # -- while
 
 
@@ -153,7 +171,7 @@ def _while_vjp(op: Operation, cts: Sequence[Tensor | None]) -> list[Tensor | Non
     attrs, carries = op.attrs, op.attrs["carries"]
     if op.graph.outer is not None:
         return pull_unknown(op, cts, lambda body, init, captured, keep, cts, length: _pull_steps(
-            op.graph, body, init, (), captured, keep(body.inputs[:len(init)]), cts, length, True))
+            op.graph, body, init, (), captured, keep, cts, length, True))
     size = op.graph.sizes.fresh()
     op.graph.sizes.count(size, apply("trip_count", *op.inputs, binds=CountedSize(size), **{k: attrs[k] for k in (
         "cond", "body", "carries", "maximum")}))
@@ -162,9 +180,13 @@ def _while_vjp(op: Operation, cts: Sequence[Tensor | None]) -> list[Tensor | Non
     checkpoint = attrs.get("checkpoint", "all")
     if checkpoint != "all":
         return _pull_steps(op.graph, body, init, (), captured, None, cts, size, True, checkpoint)
-    keep = Body(body.graph, body.inputs, (*body.outputs, *body.inputs[:carries]))
-    kept = apply_all("scan", *op.inputs, body=keep, carries=carries, rows=0, length=size, reverse=False, extends=op)
-    return _pull_steps(op.graph, body, init, (), captured, kept[carries:], cts, size, True)
+
+    def keep(tensors: Sequence[Tensor]) -> Sequence[Tensor]:
+        more = Body(body.graph, body.inputs, (*body.outputs, *tensors))
+        return apply_all("scan", *op.inputs, body=more, carries=carries, rows=0, length=size, reverse=False,
+                         extends=op)[carries:]
+
+    return _pull_steps(op.graph, body, init, (), captured, keep, cts, size, True)
 
 
 def _while_jvp(op: Operation, tangents: Sequence[Tensor | None]) -> list[Tensor | None]:

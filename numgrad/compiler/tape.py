@@ -9,7 +9,7 @@ from numgrad.compiler.memory import bytes_of
 from numgrad.compiler.rewrite import Node
 from numgrad.errors import SourceLine
 from numgrad.ops.checkpoints import forward_steps, snapshots
-from numgrad.types import Dim, dim_value
+from numgrad.types import Dim, dim_value, size_product
 
 __all__ = ["Tape", "tape_of"]
 
@@ -35,5 +35,8 @@ def tape_of(node: Node) -> Tape | None:
     attrs = node.attrs
     if node.record.name != "adjoint_scan" and attrs.get("extends") is None:
         return None
+    if node.record.name != "adjoint_scan":
+        rows = node.outputs[len(attrs["extends"].outputs):]
+        return Tape(attrs["length"], sum((size_product(v.shape[1:]) * v.dtype.itemsize for v in rows), 0), "all")
     state = sum(((bytes_of(v) + 7) // 8 * 8 for v in node.inputs[:attrs["carries"]]), 0)
-    return Tape(attrs["length"], state, attrs["checkpoint"] if node.record.name == "adjoint_scan" else "all")
+    return Tape(attrs["length"], state, attrs["checkpoint"])
