@@ -80,8 +80,10 @@ class Recording:
                 break
         else:
             return
-        operation = recorded(record, inputs, outputs, attrs)
-        if operation.graph is not None:
+        operation: Any = outputs[0].op
+        if operation is None:  # between here and the user are at least `tell` and what tells
+            operation = Recorded(record, inputs, outputs, attrs, user_line(3))
+        else:
             self._follow_captures(inputs, operation)
         self.operations.append(operation)
         for tensor in outputs:

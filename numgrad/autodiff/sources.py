@@ -11,7 +11,7 @@ from numgrad.autodiff.arguments import UnconnectedGradients, check_cotangent_dty
 from numgrad.autodiff.rules import require_shape
 from numgrad.autodiff.slices import IndexedSlices, dense
 from numgrad.errors import DtypeError, at, user_line
-from numgrad.graph.core import Tensor, apply, as_tensor
+from numgrad.graph.core import Tensor, apply, as_tensor, state
 from numgrad.graph.graph import Graph
 from numgrad.graph.variable import Variable
 from numgrad.nest import LEAF, Structure, arrange, flatten
@@ -64,7 +64,9 @@ def _is_flat(given: Sequence[Any], rank: int) -> bool:
 
 def _cotangent(given: Any, y: Tensor, index: int) -> Tensor:
     if given is None:
-        return apply("ones_like", y)
+        if y._value is None or state.graphs:
+            return apply("ones_like", y)
+        return Tensor(y.dtype, y.shape, None, 0, np.ones(y.shape, y.dtype))
     what = f"output_gradients[{index}]"
     try:
         cotangent = dense(given) if isinstance(given, IndexedSlices) else as_tensor(given)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from numgrad.errors import DtypeError, GraphError, ShapeError, SourceLine, at, user_line
-from numgrad.graph.eager import evaluated, has_size, inferred
+from numgrad.graph.eager import calculated, evaluated, has_size, inferred
 from numgrad.graph.records import OPS, OpRecord
 from numgrad.types import Dim, Shape, Size, Spec, as_dtype, canonical_shape, show_shape
 
@@ -376,6 +376,12 @@ def apply_all(name: str, *inputs: Tensor, op_name: str | None = None, **attrs: A
 
 
 def _apply_eagerly(record: OpRecord, inputs: tuple[Tensor, ...], attrs: dict[str, Any]) -> tuple[Tensor, ...]:
+    if not attrs and record.facts.get("direct") and inputs[0].dtype.kind in "fc":  # NumPy makes int8 of some bools
+        value = calculated(record, inputs)
+        outputs: tuple[Tensor, ...] = (Tensor(value.dtype, value.shape, None, 0, value),)
+        if state.recorders:
+            tell(record, inputs, outputs, attrs)
+        return outputs
     specs = inferred(record, inputs, attrs)
     result = evaluated(record, inputs, attrs)
     if isinstance(result, tuple):

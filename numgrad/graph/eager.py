@@ -15,7 +15,7 @@ from numgrad.types import Size, Spec
 if TYPE_CHECKING:
     from numgrad.graph.core import Tensor
 
-__all__ = ["evaluated", "has_size", "inferred", "is_plain"]
+__all__ = ["calculated", "evaluated", "has_size", "inferred", "is_plain"]
 
 _specs: dict[Any, Sequence[Spec]] = {}  # what `infer` answered, by op, inputs and attributes
 _SPECS = 1 << 13
@@ -63,6 +63,19 @@ def inferred(record: OpRecord, inputs: tuple[Tensor, ...], attrs: dict[str, Any]
             _specs.clear()
         _specs[key] = specs
     return specs
+
+
+def calculated(record: OpRecord, inputs: tuple[Tensor, ...]) -> np.ndarray[Any, Any]:
+    """The result of an operation that is one of NumPy's ufuncs, without NumPy's floating point warnings."""
+    before = silence()
+    try:
+        value = record.evaluate(*[t._value for t in inputs])
+    except ValueError:
+        inferred(record, inputs, {})  # says which shapes do not broadcast, and where
+        raise
+    finally:
+        unsilence(before)
+    return value if value.__class__ is np.ndarray else np.asarray(value)
 
 
 def evaluated(record: OpRecord, inputs: tuple[Tensor, ...], attrs: dict[str, Any]) -> Any:

@@ -102,6 +102,7 @@ def enter(
 
     `fixed` says that the partials look at the values of operands that are single numbers.
     """
+    direct = infer is None and isinstance(numpy, np.ufunc) and numpy.nout == 1  # NumPy itself knows shapes and dtypes
     return register(
         OpRecord(
             name=name,
@@ -110,7 +111,7 @@ def enter(
             evaluate=numpy,
             doc=doc,
             public=name if public is None else public,
-            facts={"arity": like.nin, "like": like, "fixed": fixed},
+            facts={"arity": like.nin, "like": like, "fixed": fixed, "direct": direct},
             **facts,
         )
     )
