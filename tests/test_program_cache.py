@@ -104,6 +104,15 @@ def test_a_program_from_disk_is_the_same(name: str) -> None:
     assert lines[0] == lines[1]
 
 
+def test_every_loop_shows_its_own_text() -> None:
+    def two_loops(x: Any, y: Any) -> Any:
+        return (ng.scan(lambda c, r: (ng.tanh(c @ y), r * 2.0), x, x)[0],
+                ng.scan(lambda c, r: (ng.cosh(c @ y) * 0.1, r * 3.0), x, x)[0])
+
+    first, second = twice(two_loops, (F8, ("n", 4)), (F8, (4, 4)))
+    assert first.source == second.source and "vm_tanh" in second.source and "vm_cosh" in second.source
+
+
 def test_errors_name_the_lines_of_this_process() -> None:
     def first(x: Any) -> Any:
         return ng.linalg.solve(x, ng.ones((2, 1))) + ng.max(x) + 1.0

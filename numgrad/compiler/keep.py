@@ -66,7 +66,7 @@ class _Writer:
         self._arrays = {a.ctypes.data: i for i, a in enumerate(identity.arrays) if a.nbytes > 64}
         self._known: dict[Any, int] = {}
         self.dims: list[Any] = []
-        self._kernels: dict[int, int] = {}
+        self._kernels: dict[tuple[int, str], int] = {}
         self.kernels: list[list[str]] = []  # reference, source
 
     def program(self, code: Code, guards: Sequence[Guard]) -> bytes | None:
@@ -92,13 +92,14 @@ class _Writer:
                         for e in code.checks.extrema]}
 
     def kernel(self, launch: Launch) -> int:
-        found = self._kernels.get(launch.address)
+        key = launch.address, launch.source  # loops of all kinds share kernels, and show their bodies' text
+        found = self._kernels.get(key)
         if found is None:
             reference = f"control:{launch.symbol.removeprefix('ng_')}" if launch.bodies else (
                 kernels("build").key_of(launch.address))
             if reference is None:
                 raise Unkept
-            found = self._kernels[launch.address] = len(self.kernels)
+            found = self._kernels[key] = len(self.kernels)
             self.kernels.append([reference, launch.source])
         return found
 

@@ -316,9 +316,9 @@ class Program:
     @property
     def source(self) -> str:
         """The kernels' generated Python, each once, in the order of their first use."""
-        seen: dict[str, str] = {}
+        seen: dict[tuple[str, str], str] = {}  # loops of all kinds share a symbol
         for launch in self.launches:
-            seen.setdefault(launch.symbol, f"# {launch.title}\n{launch.source}")
+            seen.setdefault((launch.symbol, launch.source), f"# {launch.title}\n{launch.source}")
         return "\n".join(seen.values())
 
     @property
