@@ -64,17 +64,6 @@ def programs(depth: int = 2) -> st.SearchStrategy[Any]:
     return blocks(depth)
 
 
-def counts_inside(block: Any, nested: bool = False) -> bool:
-    """Whether a loop of unknown length stands inside another loop or branch."""
-    for statement in block:
-        if nested and statement[0] in ("while", "times", "list"):
-            return True
-        inner = [part for part in statement[1:] if isinstance(part, tuple) and part and isinstance(part[0], tuple)]
-        if any(counts_inside(part, True) for part in inner):
-            return True
-    return False
-
-
 # -- numbers that carry two derivatives along one line
 class Jet:
     """A value with its first and second derivative by one variable."""

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 import numgrad as ng
-from tests.loop_programs import Jet, Plain, Traced, counts_inside, programs, result
+from tests.loop_programs import Jet, Plain, Traced, programs, result
 
 many = settings(max_examples=30, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 few = settings(many, max_examples=6, phases=[Phase.explicit, Phase.generate])  # smaller ones would take minutes
@@ -51,7 +51,7 @@ def test_eager_programs(program: Any, point: Any) -> None:
     close(forward.jvp(slope) if forward.jvp(slope) is not None else 0.0, want.dd, "forward over tape")
 
 
-def derivatives(f: Any, t: Any, reverse: bool) -> tuple[list[str], list[Any]]:
+def derivatives(f: Any, t: Any) -> tuple[list[str], list[Any]]:
     """Nodes of all derivatives to the second order."""
     from numgrad.autodiff.forward import pushforward
 
@@ -64,11 +64,10 @@ def derivatives(f: Any, t: Any, reverse: bool) -> tuple[list[str], list[Any]]:
 
     y = f(t)
     first = push(y)
-    named = {"value": y, "forward": first, "forward over forward": push(first)}
-    if reverse:
-        backward = slope(y)
-        named |= {"reverse": backward, "reverse over reverse": slope(backward), "forward over reverse": push(backward),
-                  "reverse over forward": slope(first)}
+    backward = slope(y)
+    named = {"value": y, "forward": first, "forward over forward": push(first), "reverse": backward,
+             "reverse over reverse": slope(backward), "forward over reverse": push(backward),
+             "reverse over forward": slope(first)}
     return list(named), list(named.values())
 
 
@@ -83,7 +82,7 @@ def test_interpreted_graphs(program: Any, point: Any) -> None:
     """Every mix of modes, in a graph that the interpreter runs."""
     with ng.Graph().as_default():
         t = ng.placeholder(ng.float64, ())
-        names, nodes = derivatives(along(program, point), t, not counts_inside(program))
+        names, nodes = derivatives(along(program, point), t)
     compare(names, ng.run(nodes, {t: 0.0}), wanted(program, point))
 
 
@@ -93,8 +92,7 @@ def test_compiled_programs(program: Any, point: Any) -> None:
     """Every mix of modes, compiled, at two points with one program."""
     with ng.Graph().as_default():
         t, x, y = (ng.placeholder(ng.float64, ()) for _ in range(3))
-        names, nodes = derivatives(lambda t: result(Traced(), program, x + LINE[0] * t, y + LINE[1] * t), t,
-                                   not counts_inside(program))
+        names, nodes = derivatives(lambda t: result(Traced(), program, x + LINE[0] * t, y + LINE[1] * t), t)
         run = ng.compile([t, x, y], nodes)
     for at in (point, POINT):
         compare(names, run(0.0, *at), wanted(program, at))
