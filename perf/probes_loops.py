@@ -108,5 +108,5 @@ probe(
     },
     repeats=1,
     wall=False,
-    notes={"torch": "no other library here has a gradient of a compiled loop of unknown length"},
+    notes={"torch": "runs the loop in Python"},
 )
