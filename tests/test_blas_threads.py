@@ -68,6 +68,16 @@ def test_small_calls_run_on_one_thread_and_leave_the_number_as_it_was(name: str,
     assert told and told == [1, 2] * (len(told) // 2)
 
 
+@pytest.mark.parametrize("name", ["matmul", "matvec", "cholesky", "pullback", "triangular_solve", "solve"])
+def test_what_calls_no_routine_leaves_the_setting_alone(name: str, told: list[int]) -> None:
+    function, make = FUNCTIONS[name]
+    arrays = [positive(5, 5), matrix(5, 3)] if make is None else [make(5, 5)]
+    program = compiled(function, *arrays)
+    told.clear()
+    program(*arrays)
+    assert told == []
+
+
 def test_large_calls_keep_all_threads(told: list[int]) -> None:
     a = positive(400, 400)
     program = compiled(lambda x: la.cholesky(x) @ x, a)

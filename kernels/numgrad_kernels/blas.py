@@ -10,7 +10,7 @@ import numpy as np
 
 from numgrad_kernels.library import library
 from numgrad_kernels.prelude import namespace
-from numgrad_kernels.symbols import Routine, is_symbolic
+from numgrad_kernels.symbols import Routine, inlined, is_symbolic
 
 #: NumPy's dtype letter -> BLAS's.
 LETTERS = {"f": "s", "d": "d", "F": "c", "D": "z"}
@@ -108,7 +108,7 @@ def _routines(dtypes: tuple[str, ...]) -> tuple[str, ...]:
     return (f"blas:{letter}gemm",) if letter else ()
 
 
-@library("matmul", family="linalg", requires=_routines)
+@library("matmul", family="linalg", requires=_routines, brief=True)
 def matmul(a_dtype: np.dtype[Any], b_dtype: np.dtype[Any], out_dtype: np.dtype[Any]) -> Callable[..., None]:
     """``args``: a, b, out, then batch, m, n, k, transpose_a, transpose_b."""
     if out_dtype.char in LETTERS:
@@ -131,37 +131,66 @@ def _blas_matmul(dtype: np.dtype[Any]) -> Callable[..., None]:
     item = dtype.itemsize
     one, zero = dtype.type(1), dtype.type(0)
     plain, trans = ord("N"), ord("T")
+    little = _little_product(zero)
 
     def kernel(args, lo, hi):  # type: ignore[no-untyped-def]
         m, n, k = args[4], args[5], args[6]
         ta, tb = args[7] != 0, args[8] != 0
+        row_a, col_a = (1, m) if ta else (k, 1)
         if k == 0:
             mem_zero(args[2] + lo * m * n * item, (hi - lo) * m * n * item)
+        elif m <= _SMALL and n <= _SMALL and k <= _SMALL:
+            for i in range(lo, hi):
+                a, b, c = (as_x(args[0] + i * m * k * item), as_x(args[1] + i * k * n * item),
+                           as_x(args[2] + i * m * n * item))  # fmt: skip
+                if tb:
+                    little(a, b, c, m, n, k, row_a, col_a, 1, k)
+                else:
+                    little(a, b, c, m, n, k, row_a, col_a, n, 1)
         elif m > 0 and n > 0:
-            row_a, col_a = (1, m) if ta else (k, 1)
-            row_b, col_b = (1, k) if tb else (n, 1)
             limited = blas_begin(2 * m * n * k)
             for i in range(lo, hi):
                 at_a = args[0] + i * m * k * item
                 at_b = args[1] + i * k * n * item
                 at_c = args[2] + i * m * n * item
-                if m <= _SMALL and n <= _SMALL and k <= _SMALL:
-                    a, b, c = as_x(at_a), as_x(at_b), as_x(at_c)
-                    for r in range(m):
-                        for s in range(n):
-                            total = zero
-                            for p in range(k):
-                                total = total + a[r * row_a + p * col_a] * b[p * row_b + s * col_b]
-                            c[r * n + s] = total
-                else:
-                    gemm(trans if tb else plain, trans if ta else plain, n, m, k, one,
-                         at_b, k if tb else n, at_a, m if ta else k, zero, at_c, n)  # fmt: skip
+                gemm(trans if tb else plain, trans if ta else plain, n, m, k, one,
+                     at_b, k if tb else n, at_a, m if ta else k, zero, at_c, n)  # fmt: skip
             blas_end(limited)
 
     return kernel
 
 
-@library("matvec", family="linalg", requires=routines("blas:?gemv"))
+def _little_product(zero: Any) -> Any:
+    """The product of matrices too small for a call: four columns at a time, whose sums do not wait for each other."""
+
+    @inlined
+    def little(a, b, c, m, n, k, row_a, col_a, row_b, col_b):  # type: ignore[no-untyped-def]
+        blocks = n // 4
+        for r in range(m):
+            for block in range(blocks):
+                s = 4 * block
+                t0, t1, t2, t3 = zero, zero, zero, zero
+                for p in range(k):
+                    factor, at = a[r * row_a + p * col_a], p * row_b + s * col_b
+                    t0 = t0 + factor * b[at]
+                    t1 = t1 + factor * b[at + col_b]
+                    t2 = t2 + factor * b[at + 2 * col_b]
+                    t3 = t3 + factor * b[at + 3 * col_b]
+                to = r * n + s
+                c[to] = t0
+                c[to + 1] = t1
+                c[to + 2] = t2
+                c[to + 3] = t3
+            for s in range(4 * blocks, n):
+                total = zero
+                for p in range(k):
+                    total = total + a[r * row_a + p * col_a] * b[p * row_b + s * col_b]
+                c[r * n + s] = total
+
+    return little
+
+
+@library("matvec", family="linalg", requires=routines("blas:?gemv"), brief=True)
 def matvec(a_dtype: np.dtype[Any], b_dtype: np.dtype[Any], out_dtype: np.dtype[Any]) -> Callable[..., None]:
     """Products of which one operand is a column or a row; ``args`` as for `matmul`."""
     letter = LETTERS[out_dtype.char]
@@ -173,6 +202,7 @@ def matvec(a_dtype: np.dtype[Any], b_dtype: np.dtype[Any], out_dtype: np.dtype[A
     item = out_dtype.itemsize
     one, zero = out_dtype.type(1), out_dtype.type(0)
     plain, trans = ord("N"), ord("T")
+    little = _little_product(zero)
 
     def kernel(args, lo, hi):  # type: ignore[no-untyped-def]
         k = args[6]
@@ -180,28 +210,27 @@ def matvec(a_dtype: np.dtype[Any], b_dtype: np.dtype[Any], out_dtype: np.dtype[A
         rows = args[4] if column else args[5]
         matrices, vectors = (args[0], args[1]) if column else (args[1], args[0])
         across = args[7] != 0 if column else args[8] == 0  # the rows of the product are the matrix's columns in memory
-        if rows > 0 and k > 0:
+        if rows <= 0 or k <= 0:
+            mem_zero(args[2] + lo * rows * item, (hi - lo) * rows * item)
+        elif rows <= _SMALL and k <= _SMALL:
+            for i in range(lo, hi):
+                a, x = as_x(matrices + i * rows * k * item), as_x(vectors + i * k * item)
+                y = as_x(args[2] + i * rows * item)
+                if across:
+                    little(x, a, y, 1, rows, k, k, 1, rows, 1)
+                else:
+                    little(x, a, y, 1, rows, k, k, 1, 1, k)
+        else:
             limited = blas_begin(2 * rows * k)
             for i in range(lo, hi):
                 at_a, at_x = matrices + i * rows * k * item, vectors + i * k * item
                 at_y = args[2] + i * rows * item
-                if rows <= _SMALL and k <= _SMALL:
-                    a, x, y = as_x(at_a), as_x(at_x), as_x(at_y)
-                    step, along = (1, rows) if across else (k, 1)
-                    for r in range(rows):
-                        total = zero
-                        for p in range(k):
-                            total = total + a[r * step + p * along] * x[p]
-                        y[r] = total
+                mem_zero(at_y, rows * item)  # a routine may scale what it finds, and 0 * NaN is NaN
+                if across:
+                    gemv(plain, rows, k, one, at_a, rows, at_x, 1, zero, at_y, 1)
                 else:
-                    mem_zero(at_y, rows * item)  # a routine may scale what it finds, and 0 * NaN is NaN
-                    if across:
-                        gemv(plain, rows, k, one, at_a, rows, at_x, 1, zero, at_y, 1)
-                    else:
-                        gemv(trans, k, rows, one, at_a, k, at_x, 1, zero, at_y, 1)
+                    gemv(trans, k, rows, one, at_a, k, at_x, 1, zero, at_y, 1)
             blas_end(limited)
-        else:
-            mem_zero(args[2] + lo * rows * item, (hi - lo) * rows * item)
 
     return kernel
 
@@ -222,11 +251,12 @@ def gram(x_dtype: np.dtype[Any], out_dtype: np.dtype[Any]) -> Callable[..., None
     def kernel(args, lo, hi):  # type: ignore[no-untyped-def]
         n, k, transpose = args[3], args[4], args[5] != 0
         row, along = (1, n) if transpose else (k, 1)
-        limited = blas_begin(n * n * k)
+        small = n <= _SMALL and k <= _SMALL
+        limited = blas_begin(0 if small else n * n * k)
         for i in range(lo, hi):
             at_x, at_c = args[0] + i * n * k * item, args[1] + i * n * n * item
             x, c = as_x(at_x), as_x(at_c)
-            if n <= _SMALL and k <= _SMALL:
+            if small:
                 for r in range(n):
                     for s in range(r + 1):
                         total = zero

@@ -147,9 +147,9 @@ def build_source(source: str, *, namespace_name: str = "prelude", requires: tupl
     return _build(key, source, compiled, lambda: requires)
 
 
-def _assembled(text: str, symbol: str) -> KernelObject:
+def _assembled(text: str, symbol: str, brief: bool = False) -> KernelObject:
     """Object code of LLVM IR text that defines `symbol`."""
-    code, _ = engine.emit_object(text, internalize=(symbol,))
+    code, _ = engine.emit_object(text, internalize=(symbol,), brief=brief)
     return KernelObject(code, symbol, engine.undefined_symbols(code))
 
 
@@ -174,11 +174,13 @@ def build_library(name: str, dtypes: tuple[str, ...]) -> BuiltKernel:
     title = f"library kernel {name}({', '.join(dtypes)})"
 
     def compiled(symbol: str) -> KernelObject:
-        factory, given = library.find(name).factory, tuple(numpy.dtype(dtype) for dtype in dtypes)
+        entry, given = library.find(name), tuple(numpy.dtype(dtype) for dtype in dtypes)
         from numgrad_kernels.translate_library import translate_library  # it is wanted only where something is compiled
 
-        text = translate_library(factory, given, symbol) if settings.front_end == "direct" else None
-        return _assembled(text, symbol) if text is not None else compile_kernel(factory(*given), symbol, title)
+        text = translate_library(entry.factory, given, symbol) if settings.front_end == "direct" else None
+        if text is not None:
+            return _assembled(text, symbol, entry.brief)
+        return compile_kernel(entry.factory(*given), symbol, title, entry.brief)
 
     return _build(key, title, compiled, lambda: library.find(name).requires(dtypes))
 

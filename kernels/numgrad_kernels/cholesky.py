@@ -38,7 +38,7 @@ def _products(dtype: np.dtype[Any]) -> dict[str, str]:
     }
 
 
-@library("cholesky", family="linalg", requires=routines("lapack:?potrf"))
+@library("cholesky", family="linalg", requires=routines("lapack:?potrf"), brief=True)
 def cholesky(a_dtype: np.dtype[Any], out_dtype: np.dtype[Any]) -> Callable[..., None]:
     """``args``: a, factor, then batch, n, then the status word.
 
@@ -51,33 +51,37 @@ def cholesky(a_dtype: np.dtype[Any], out_dtype: np.dtype[Any]) -> Callable[..., 
     blas_begin, blas_end = names["blas_begin"], names["blas_end"]
     as_x, conj, real, root = pointer_to(out_dtype), names["conj"], names["real"], names["vm_sqrt"]
     cast = names[STORAGE[out_dtype.char]]
-    item, one, nothing = out_dtype.itemsize, out_dtype.type(1), out_dtype.type(0).real
+    item, one, zero, nothing = out_dtype.itemsize, out_dtype.type(1), out_dtype.type(0), out_dtype.type(0).real
 
     def kernel(args, lo, hi):  # type: ignore[no-untyped-def]
         n = args[3]
-        limited = blas_begin(n * n * n // 3)
-        for i in range(lo, hi):
-            at_a, at_out = args[0] + i * n * n * item, args[1] + i * n * n * item
-            for row in range(n):
-                mem_copy(at_out + row * n * item, at_a + row * n * item, (row + 1) * item)
-                mem_zero(at_out + (row * n + row + 1) * item, (n - row - 1) * item)
-            if n <= FEW:
-                factor = as_x(at_out)
+        if n <= FEW:
+            for i in range(lo, hi):
+                a, factor = as_x(args[0] + i * n * n * item), as_x(args[1] + i * n * n * item)
                 for row in range(n):
                     for column in range(row):
-                        total = factor[row * n + column]
+                        total = a[row * n + column]
                         for p in range(column):
                             total = total - factor[row * n + p] * conj(factor[column * n + p])
                         factor[row * n + column] = total * cast(real(one) / real(factor[column * n + column]))
-                    pivot = real(factor[row * n + row])
+                    pivot = real(a[row * n + row])
                     for p in range(row):
                         pivot = pivot - real(factor[row * n + p] * conj(factor[row * n + p]))
                     if not pivot > nothing:
                         as_word(args[4])[0] = 1
                     factor[row * n + row] = cast(root(pivot))
-            elif potrf(_UPPER, n, at_out, n) != 0:
-                as_word(args[4])[0] = 1
-        blas_end(limited)
+                    for column in range(row + 1, n):
+                        factor[row * n + column] = zero
+        else:
+            limited = blas_begin(n * n * n // 3)
+            for i in range(lo, hi):
+                at_a, at_out = args[0] + i * n * n * item, args[1] + i * n * n * item
+                for row in range(n):
+                    mem_copy(at_out + row * n * item, at_a + row * n * item, (row + 1) * item)
+                    mem_zero(at_out + (row * n + row + 1) * item, (n - row - 1) * item)
+                if potrf(_UPPER, n, at_out, n) != 0:
+                    as_word(args[4])[0] = 1
+            blas_end(limited)
 
     return kernel
 
@@ -100,7 +104,7 @@ def cholesky_pullback(l_dtype: np.dtype[Any], g_dtype: np.dtype[Any],
 
     def kernel(args, lo, hi):  # type: ignore[no-untyped-def]
         n = args[4]
-        limited = blas_begin(2 * n * n * n // 3)
+        limited = blas_begin(0 if n <= _BLOCK else 2 * n * n * n // 3)
         blocks = (n + (_BLOCK - 1)) // _BLOCK
         for i in range(lo, hi):
             at_l, at_f = args[0] + i * n * n * item, args[2] + i * n * n * item
@@ -167,7 +171,7 @@ def cholesky_pushforward(l_dtype: np.dtype[Any], a_dtype: np.dtype[Any],
 
     def kernel(args, lo, hi):  # type: ignore[no-untyped-def]
         n = args[4]
-        limited = blas_begin(2 * n * n * n // 3)
+        limited = blas_begin(0 if n <= _BLOCK else 2 * n * n * n // 3)
         blocks = (n + (_BLOCK - 1)) // _BLOCK
         tiles = (n + (_TILE - 1)) // _TILE
         for i in range(lo, hi):

@@ -50,7 +50,7 @@ class KernelObject:
     needs: tuple[str, ...]
 
 
-def compile_kernel(function: Callable[..., None], symbol: str, title: str) -> KernelObject:
+def compile_kernel(function: Callable[..., None], symbol: str, title: str, brief: bool = False) -> KernelObject:
     """Compile `function(args, lo, hi)` to object code that defines `symbol`.
 
     Parameters
@@ -61,6 +61,8 @@ def compile_kernel(function: Callable[..., None], symbol: str, title: str) -> Ke
         Name of the C function `void symbol(int64 *args, int64 lo, int64 hi)`.
     title
         What errors call the kernel.
+    brief
+        That its loops run few steps (see `engine.emit_object`).
 
     Raises
     ------
@@ -73,7 +75,7 @@ def compile_kernel(function: Callable[..., None], symbol: str, title: str) -> Ke
         text = _lower(function, symbol)
     except NumbaError as error:
         raise KernelBuildError(f"{title} does not compile: {error}") from error
-    code, module = engine.emit_object(text, internalize=(symbol,))
+    code, module = engine.emit_object(text, internalize=(symbol,), brief=brief)
     declared = [f.name for f in module.functions if f.is_declaration and not f.name.startswith("llvm.")]
     if _RAISED in declared:
         raise KernelBuildError(

@@ -220,7 +220,9 @@ def resolve(symbols: list[str] | tuple[str, ...]) -> None:
             )
 
 
-def emit_object(text: str, *, internalize: tuple[str, ...] | None = None, level: int = 3) -> tuple[bytes, Any]:
+def emit_object(
+    text: str, *, internalize: tuple[str, ...] | None = None, level: int = 3, brief: bool = False
+) -> tuple[bytes, Any]:
     """Optimise IR text and return its object code together with the optimised module.
 
     Parameters
@@ -233,6 +235,9 @@ def emit_object(text: str, *, internalize: tuple[str, ...] | None = None, level:
     level
         How much LLVM optimises, 0 to 3. IR that was written by hand is as it should be: 0 only inlines what says so,
         in a third of the time.
+    brief
+        That loops run few steps: they are not unrolled, which costs more than such loops themselves, and what they do
+        side by side becomes vectors.
     """
     from llvmlite import binding
 
@@ -249,7 +254,8 @@ def emit_object(text: str, *, internalize: tuple[str, ...] | None = None, level:
         module.verify()
         options = binding.create_pipeline_tuning_options(speed_level=level)
         options.loop_vectorization = True
-        options.slp_vectorization = False  # as in Numba: it costs compile time, and loops are what kernels consist of
+        options.slp_vectorization = brief  # as in Numba: it costs compile time, and loops are what kernels consist of
+        options.loop_unrolling = not brief
         builder = binding.create_pass_builder(machine, options)
         builder.getModulePassManager().run(module, builder)
         code = machine.emit_object(module)

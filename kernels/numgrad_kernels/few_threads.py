@@ -2,7 +2,8 @@
 
 Threads that wait for each other over microseconds of work lose by it, and lose a thousandfold on a machine that is
 busy: a thread that waits in a loop keeps the processor from the one that it waits for. So a kernel says before its
-calls how much work they are, and below a limit, or inside numgrad's own threads, BLAS gets one thread.
+calls how much work they are, and below a limit, or inside numgrad's own threads, BLAS gets one thread. Work of 0 says
+that there will be no calls: then the setting, which takes longer than a small kernel, stays as it is.
 """
 
 from __future__ import annotations
@@ -42,7 +43,8 @@ def emit_begin(builder: Any, work: Any) -> Any:
     known = builder.icmp_unsigned("!=", _word(builder, BLAS_SETTER), word(0))
     little = builder.icmp_signed("<", work, word(WORTHWHILE))
     shared = builder.icmp_unsigned("!=", _word(builder, BUSY), word(0))
-    limited = builder.and_(known, builder.or_(little, shared))
+    calls = builder.icmp_signed("!=", work, word(0))
+    limited = builder.and_(builder.and_(known, calls), builder.or_(little, shared))
     with builder.if_then(limited):
         from llvmlite import ir
 

@@ -25,6 +25,7 @@ class LibraryKernel:
     family: str
     factory: Callable[..., Callable[..., None]]
     requires: Callable[[tuple[str, ...]], tuple[str, ...]]
+    brief: bool = False
 
 
 LIBRARY: dict[str, LibraryKernel] = {}
@@ -35,7 +36,7 @@ def _nothing(dtypes: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def library(
-    name: str, *, family: str, requires: Callable[[tuple[str, ...]], tuple[str, ...]] = _nothing
+    name: str, *, family: str, requires: Callable[[tuple[str, ...]], tuple[str, ...]] = _nothing, brief: bool = False
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Register the decorated factory as the hand-written kernel `name`.
 
@@ -47,6 +48,8 @@ def library(
         Name of the module that holds it, one of `FAMILIES`.
     requires
         From dtype names to the external routines used, such as `("blas:dgemm",)`.
+    brief
+        That its own loops run few steps, and others are left to routines.
 
     Raises
     ------
@@ -59,7 +62,7 @@ def library(
     def register(factory: Callable[..., Any]) -> Callable[..., Any]:
         if name in LIBRARY:
             raise KernelBuildError(f"library kernel {name!r} is defined twice: {LIBRARY[name].factory} and {factory}")
-        LIBRARY[name] = LibraryKernel(name, family, factory, requires)
+        LIBRARY[name] = LibraryKernel(name, family, factory, requires, brief)
         return factory
 
     return register

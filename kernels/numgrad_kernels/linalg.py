@@ -32,7 +32,36 @@ def _triangular_routines(dtype: np.dtype[Any]) -> tuple[Any, Any]:
             fortran("blas", f"{letter}trsv", "cccipipi"))
 
 
-@library("triangular_solve", family="linalg", requires=routines("blas:?trsm", "blas:?trsv"))
+def _one_unknown() -> Any:
+    """A step of a small triangular solve: row k of x from that of b and rows that are known."""
+
+    @inlined
+    def unknown(a, b, x, k, begin, end, r, row, along, scale):  # type: ignore[no-untyped-def]
+        blocks = r // 4
+        for block in range(blocks):  # four columns at a time, which do not wait for each other
+            s = 4 * block
+            at = k * r + s
+            t0, t1, t2, t3 = b[at], b[at + 1], b[at + 2], b[at + 3]
+            for p in range(begin, end):
+                factor, known = a[k * row + p * along], p * r + s
+                t0 = t0 - factor * x[known]
+                t1 = t1 - factor * x[known + 1]
+                t2 = t2 - factor * x[known + 2]
+                t3 = t3 - factor * x[known + 3]
+            x[at] = t0 * scale
+            x[at + 1] = t1 * scale
+            x[at + 2] = t2 * scale
+            x[at + 3] = t3 * scale
+        for s in range(4 * blocks, r):
+            total = b[k * r + s]
+            for p in range(begin, end):
+                total = total - a[k * row + p * along] * x[p * r + s]
+            x[k * r + s] = total * scale
+
+    return unknown
+
+
+@library("triangular_solve", family="linalg", requires=routines("blas:?trsm", "blas:?trsv"), brief=True)
 def triangular_solve(a_dtype: np.dtype[Any], b_dtype: np.dtype[Any], x_dtype: np.dtype[Any]) -> Callable[..., None]:
     """``args``: a, b, x, then batch, n, r, lower, trans, unit diagonal, then the status word."""
     trsm, trsv = _triangular_routines(x_dtype)
@@ -43,47 +72,47 @@ def triangular_solve(a_dtype: np.dtype[Any], b_dtype: np.dtype[Any], x_dtype: np
     is_complex = x_dtype.kind == "c"
     cast, real = names[STORAGE[x_dtype.char]], names["real"]
     few = 0 if is_complex else FEW  # quotients of complex numbers are left to the routines
+    unknown = _one_unknown()
 
     def kernel(args, lo, hi):  # type: ignore[no-untyped-def]
         n, r, trans = args[4], args[5], args[7]
         uplo = _UPPER if args[6] != 0 else _LOWER
         diagonal = _UNIT if args[8] != 0 else _GIVEN
-        limited = blas_begin(n * n * r)
-        if n > 0 and r > 0:
+        small = n <= few and r <= few
+        row, along = (n, 1) if trans == 0 else (1, n)
+        forward = (args[6] != 0) == (trans == 0)
+        if n > 0 and r > 0 and diagonal == _GIVEN:
+            for i in range(lo, hi):
+                a = as_x(args[0] + i * n * n * item)
+                for j in range(n):
+                    if a[j * n + j] == zero:
+                        as_word(args[9])[0] = 1
+        if small:
+            for i in range(lo, hi):
+                a, b, x = (as_x(args[0] + i * n * n * item), as_x(args[1] + i * n * r * item),
+                           as_x(args[2] + i * n * r * item))  # fmt: skip
+                for step in range(n):
+                    k = step if forward else n - 1 - step
+                    begin, end = (0, k) if forward else (k + 1, n)
+                    scale = cast(real(one) / real(a[k * n + k])) if diagonal == _GIVEN else one
+                    unknown(a, b, x, k, begin, end, r, row, along, scale)
+        elif n > 0 and r > 0:
+            limited = blas_begin(n * n * r)
             for i in range(lo, hi):
                 at_a = args[0] + i * n * n * item
                 at_x = args[2] + i * n * r * item
                 mem_copy(at_x, args[1] + i * n * r * item, n * r * item)
-                if diagonal == _GIVEN:
-                    a = as_x(at_a)
-                    for j in range(n):
-                        if a[j * n + j] == zero:
-                            as_word(args[9])[0] = 1
-                if n <= few and r <= few:
-                    a, x = as_x(at_a), as_x(at_x)
-                    row, along = (n, 1) if trans == 0 else (1, n)
-                    forward = (args[6] != 0) == (trans == 0)
-                    for step in range(n):
-                        k = step if forward else n - 1 - step
-                        begin, end = (0, k) if forward else (k + 1, n)
-                        for p in range(begin, end):
-                            factor = a[k * row + p * along]
-                            for s in range(r):
-                                x[k * r + s] = x[k * r + s] - factor * x[p * r + s]
-                        if diagonal == _GIVEN:
-                            for s in range(r):
-                                x[k * r + s] = x[k * r + s] * cast(real(one) / real(a[k * n + k]))
-                elif r == 1 and not (is_complex and trans == 2):
+                if r == 1 and not (is_complex and trans == 2):
                     trsv(uplo, _TRANS if trans == 0 else _PLAIN, diagonal, n, at_a, n, at_x, 1)
                 else:
                     how = _PLAIN if trans == 0 else _TRANS if trans == 1 else _ADJOINT
                     trsm(_RIGHT, uplo, how, diagonal, r, n, one, at_a, n, at_x, r)
-        blas_end(limited)
+            blas_end(limited)
 
     return kernel
 
 
-@library("lu", family="linalg", requires=routines("lapack:?getrf"))
+@library("lu", family="linalg", requires=routines("lapack:?getrf"), brief=True)
 def lu(a_dtype: np.dtype[Any], lu_dtype: np.dtype[Any], pivots_dtype: np.dtype[Any]) -> Callable[..., None]:
     """``args``: a, factors of its transpose, exchanges (from 1), then batch, n. A zero pivot is left to the readers."""
     getrf = fortran("lapack", f"{LETTERS[lu_dtype.char]}getrf", "iipipo")
@@ -96,7 +125,7 @@ def lu(a_dtype: np.dtype[Any], lu_dtype: np.dtype[Any], pivots_dtype: np.dtype[A
 
     def kernel(args, lo, hi):  # type: ignore[no-untyped-def]
         n = args[4]
-        limited = blas_begin(2 * n * n * n // 3)
+        limited = blas_begin(0 if n <= few else 2 * n * n * n // 3)
         if n > 0:
             for i in range(lo, hi):
                 at_lu = args[1] + i * n * n * item
@@ -129,7 +158,7 @@ def lu(a_dtype: np.dtype[Any], lu_dtype: np.dtype[Any], pivots_dtype: np.dtype[A
     return kernel
 
 
-@library("lu_solve", family="linalg", requires=routines("blas:?trsm", "blas:?trsv"))
+@library("lu_solve", family="linalg", requires=routines("blas:?trsm", "blas:?trsv"), brief=True)
 def lu_solve(a_dtype: np.dtype[Any], lu_dtype: np.dtype[Any], pivots_dtype: np.dtype[Any], b_dtype: np.dtype[Any],
              x_dtype: np.dtype[Any]) -> Callable[..., None]:  # fmt: skip
     """``args``: a (not read), factors, exchanges, b, x, then batch, n, r, trans, then the status word.
@@ -145,6 +174,7 @@ def lu_solve(a_dtype: np.dtype[Any], lu_dtype: np.dtype[Any], pivots_dtype: np.d
     is_complex = x_dtype.kind == "c"
     cast, real = names[STORAGE[x_dtype.char]], names["real"]
     few = 0 if is_complex else FEW
+    unknown = _one_unknown()
 
     @inlined
     def exchange(x, i, j, r):  # type: ignore[no-untyped-def]
@@ -158,27 +188,17 @@ def lu_solve(a_dtype: np.dtype[Any], lu_dtype: np.dtype[Any], pivots_dtype: np.d
     def lower_then_upper(f, x, n, r, row, along, below, above):  # type: ignore[no-untyped-def]
         """Both triangular solves; `below` and `above` say which triangle's diagonal is given, not ones."""
         for k in range(n):
-            for p in range(k):
-                factor = f[k * row + p * along]
-                for s in range(r):
-                    x[k * r + s] = x[k * r + s] - factor * x[p * r + s]
-            if below != 0:
-                for s in range(r):
-                    x[k * r + s] = x[k * r + s] * cast(real(one) / real(f[k * n + k]))
-        for k in range(n - 1, -1, -1):
-            for p in range(k + 1, n):
-                factor = f[k * row + p * along]
-                for s in range(r):
-                    x[k * r + s] = x[k * r + s] - factor * x[p * r + s]
-            if above != 0:
-                for s in range(r):
-                    x[k * r + s] = x[k * r + s] * cast(real(one) / real(f[k * n + k]))
+            unknown(f, x, x, k, 0, k, r, row, along, cast(real(one) / real(f[k * n + k])) if below != 0 else one)
+        for step in range(n):
+            k = n - 1 - step
+            unknown(f, x, x, k, k + 1, n, r, row, along, cast(real(one) / real(f[k * n + k])) if above != 0 else one)
 
     def kernel(args, lo, hi):  # type: ignore[no-untyped-def]
         n, r, trans = args[6], args[7], args[8]
         vector = r == 1 and not (is_complex and trans == 2)
         how = _TRANS if trans == 1 else _ADJOINT
-        limited = blas_begin(2 * n * n * r)
+        small = n <= few and r <= few
+        limited = blas_begin(0 if small else 2 * n * n * r)
         if n > 0 and r > 0:
             for i in range(lo, hi):
                 at_lu = args[1] + i * n * n * item
@@ -189,7 +209,7 @@ def lu_solve(a_dtype: np.dtype[Any], lu_dtype: np.dtype[Any], pivots_dtype: np.d
                     if factors[j * n + j] == zero:
                         as_word(args[9])[0] = 1
                 if trans == 0:
-                    if n <= few and r <= few:
+                    if small:
                         lower_then_upper(factors, x, n, r, n, 1, 1, 0)
                     elif vector:
                         trsv(_UPPER, _TRANS, _GIVEN, n, at_lu, n, at_x, 1)
@@ -203,7 +223,7 @@ def lu_solve(a_dtype: np.dtype[Any], lu_dtype: np.dtype[Any], pivots_dtype: np.d
                 else:
                     for j in range(n):
                         exchange(x, j, pivots[j] - 1, r)
-                    if n <= few and r <= few:
+                    if small:
                         lower_then_upper(factors, x, n, r, 1, n, 0, 1)
                     elif vector:
                         trsv(_LOWER, _PLAIN, _UNIT, n, at_lu, n, at_x, 1)

@@ -11,7 +11,7 @@ from numgrad.autodiff.adjoint import there_and_back
 from numgrad.autodiff.bodies import closed, divided, floats, or_zeros, present, row_spec
 from numgrad.autodiff.forward import pushforward
 from numgrad.autodiff.reverse import build_gradients
-from numgrad.autodiff.saving import into_rows, read_again, read_of_arrays
+from numgrad.autodiff.saving import dear_results, into_rows, read_again, read_of_arrays
 from numgrad.autodiff.unknown import pull_unknown, rooms_of_scan, rooms_of_switch
 from numgrad.errors import GradientError, at
 from numgrad.graph.body import Body, inline, trace_body
@@ -66,7 +66,8 @@ def _pull_steps(outside: Graph, body: Body, init: Sequence[Tensor], xs: Sequence
     specs = [init[i].spec for i in flowing] + [t.spec for t in init]
     specs += [row_spec(t) for t in (*xs, *(ct for _, ct in row_cts))]
     reads = {} if keep is None else read_of_arrays(body, carries)
-    direct = [t for tensors in reads.values() for t in tensors]
+    dear = [] if keep is None else dear_results(body, carries, len(xs))
+    direct = list(dict.fromkeys([*(t for tensors in reads.values() for t in tensors), *dear]))
     extended = Body(body.graph, body.inputs, (*body.outputs, *direct))
     found: dict[str, Any] = {}
 
@@ -95,7 +96,9 @@ def _pull_steps(outside: Graph, body: Body, init: Sequence[Tensor], xs: Sequence
     kept = dict(zip(body.inputs, inputs[len(flowing):len(flowing) + carries], strict=False))
     if keep is not None:
         read = [*results, *(trips for _, trips in graph.rooms)]
-        kept = read_again(read, kept, {a: {t: found["direct"][t] for t in ts} for a, ts in reads.items()})
+        inner = found["direct"]
+        kept = read_again(read, kept, {a: {t: inner[t] for t in ts} for a, ts in reads.items()},
+                          {t: inner[t] for t in dear})
     given = [*inputs[:len(flowing)], *totals, *kept.values(), *inputs[len(flowing) + carries:]]
     pullback, outer = closed(graph, given, results)
     start = [or_zeros(cts[i], init[i]) for i in flowing] + [apply("zeros_like", captured[i]) for i in sums]

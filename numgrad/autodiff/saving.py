@@ -1,14 +1,24 @@
-"""What the loop that goes back reads of the loop that went forward: states, or what was read of arrays in them."""
+"""What the loop that goes back reads of the loop that went forward.
+
+That is states, what was read of arrays in them, and results that are dear to compute again: products and factors.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
+
 from numgrad.graph.body import Body
 from numgrad.graph.core import Operation, Tensor, apply
 from numgrad.graph.walk import ancestors
+from numgrad.types import Dim
 
-__all__ = ["into_rows", "read_again", "read_of_arrays"]
+__all__ = ["dear_results", "into_rows", "read_again", "read_of_arrays"]
+
+#: An array kept of each step has at most so many times the elements that the states have, where that is known.
+MOST_KEPT = 8
+FEW_TERMS = 2  # products that sum no more are as cheap as elementwise functions
 
 _UPDATES = ("set_rows", "add_rows", "reshape")
 
@@ -49,16 +59,53 @@ def _is_updated(tensor: Tensor, array: Tensor) -> bool:
     return True
 
 
+def dear_results(body: Body, carries: int, rows: int) -> list[Tensor]:
+    """What a loop's body computes with many operations an element: products, factors and solutions of matrices.
+
+    They change from step to step, and are not of a larger kind than the states are.
+    """
+    changing = set(body.inputs[:carries + rows])
+    sizes = [_extent(t) for t in body.inputs[:carries]]
+    unknown = max((u for u, _ in sizes), default=0)
+    most = MOST_KEPT * sum(count for u, count in sizes if u == unknown)
+    found = []
+    for op in ancestors(body.outputs):
+        if changing.isdisjoint(op.inputs):
+            continue
+        changing.update(op.outputs)
+        if _is_dear(op):
+            found += [t for t in op.outputs if (extent := _extent(t))[0] < unknown
+                      or (extent[0] == unknown and extent[1] <= most)]
+    return found
+
+
+def _is_dear(op: Operation) -> bool:
+    """Whether an operation takes more than a few operations for each element of its results."""
+    library = op.record.library
+    if library is None or library.flops is None or op.type in _UPDATES:
+        return False
+    if op.type != "matmul":
+        return True
+    inner: Dim = op.inputs[0].shape[-2 if op.attrs["transpose_a"] else -1]
+    return not isinstance(inner, int) or inner > FEW_TERMS
+
+
+def _extent(tensor: Tensor) -> tuple[int, int]:
+    """How many of an array's sizes are unknown, and the product of the others."""
+    known = [d for d in tensor.shape if isinstance(d, int)]
+    return tensor.ndim - len(known), int(np.prod(known, dtype=np.int64))
+
+
 def read_again(outputs: Sequence[Tensor], states: Mapping[Tensor, Tensor],
-               arrays: Mapping[Tensor, Mapping[Tensor, Tensor]]) -> dict[Tensor, Tensor]:
+               arrays: Mapping[Tensor, Mapping[Tensor, Tensor]], dear: Mapping[Tensor, Tensor]) -> dict[Tensor, Tensor]:
     """What to keep of each step, and the tensors behind `outputs` that it stands for on the way back.
 
-    `states` are the loop's variables, `arrays` what was read of those that are only updated by rows. Of an array that
-    is needed itself nothing else is kept.
+    `states` are the loop's variables, `arrays` what was read of those that are only updated by rows, `dear` what is
+    rather kept than computed again. Of an array that is needed itself nothing else is kept.
     """
     left = dict(arrays)
     while True:
-        known = {**states, **{t: inner for reads in left.values() for t, inner in reads.items()}}
+        known = {**states, **dear, **{t: inner for reads in left.values() for t, inner in reads.items()}}
         stops = set(known.values())
         reached = set(outputs)
         for op in ancestors(outputs, stop=stops.__contains__):
