@@ -181,11 +181,21 @@ def _little_product(zero: Any) -> Any:
                 c[to + 1] = t1
                 c[to + 2] = t2
                 c[to + 3] = t3
-            for s in range(4 * blocks, n):
+            if n - 4 * blocks >= 2:
+                s = 4 * blocks
+                t0, t1 = zero, zero
+                for p in range(k):
+                    factor, at = a[r * row_a + p * col_a], p * row_b + s * col_b
+                    t0 = t0 + factor * b[at]
+                    t1 = t1 + factor * b[at + col_b]
+                to = r * n + s
+                c[to] = t0
+                c[to + 1] = t1
+            if n % 2 == 1:
                 total = zero
                 for p in range(k):
-                    total = total + a[r * row_a + p * col_a] * b[p * row_b + s * col_b]
-                c[r * n + s] = total
+                    total = total + a[r * row_a + p * col_a] * b[p * row_b + (n - 1) * col_b]
+                c[r * n + n - 1] = total
 
     return little
 

@@ -86,7 +86,7 @@ def cholesky(a_dtype: np.dtype[Any], out_dtype: np.dtype[Any]) -> Callable[..., 
     return kernel
 
 
-@library("cholesky_pullback", family="linalg",
+@library("cholesky_pullback", family="linalg", brief=True,
          requires=lambda dtypes: tuple(f"blas:{name}" for name in _products(np.dtype(dtypes[0]))))  # fmt: skip
 def cholesky_pullback(l_dtype: np.dtype[Any], g_dtype: np.dtype[Any],
                       out_dtype: np.dtype[Any]) -> Callable[..., None]:  # fmt: skip

@@ -81,12 +81,6 @@ def triangular_solve(a_dtype: np.dtype[Any], b_dtype: np.dtype[Any], x_dtype: np
         small = n <= few and r <= few
         row, along = (n, 1) if trans == 0 else (1, n)
         forward = (args[6] != 0) == (trans == 0)
-        if n > 0 and r > 0 and diagonal == _GIVEN:
-            for i in range(lo, hi):
-                a = as_x(args[0] + i * n * n * item)
-                for j in range(n):
-                    if a[j * n + j] == zero:
-                        as_word(args[9])[0] = 1
         if small:
             for i in range(lo, hi):
                 a, b, x = (as_x(args[0] + i * n * n * item), as_x(args[1] + i * n * r * item),
@@ -95,6 +89,8 @@ def triangular_solve(a_dtype: np.dtype[Any], b_dtype: np.dtype[Any], x_dtype: np
                     k = step if forward else n - 1 - step
                     begin, end = (0, k) if forward else (k + 1, n)
                     scale = cast(real(one) / real(a[k * n + k])) if diagonal == _GIVEN else one
+                    if diagonal == _GIVEN and r > 0 and a[k * n + k] == zero:
+                        as_word(args[9])[0] = 1
                     unknown(a, b, x, k, begin, end, r, row, along, scale)
         elif n > 0 and r > 0:
             limited = blas_begin(n * n * r)
@@ -102,6 +98,11 @@ def triangular_solve(a_dtype: np.dtype[Any], b_dtype: np.dtype[Any], x_dtype: np
                 at_a = args[0] + i * n * n * item
                 at_x = args[2] + i * n * r * item
                 mem_copy(at_x, args[1] + i * n * r * item, n * r * item)
+                if diagonal == _GIVEN:
+                    a = as_x(at_a)
+                    for j in range(n):
+                        if a[j * n + j] == zero:
+                            as_word(args[9])[0] = 1
                 if r == 1 and not (is_complex and trans == 2):
                     trsv(uplo, _TRANS if trans == 0 else _PLAIN, diagonal, n, at_a, n, at_x, 1)
                 else:
