@@ -1,4 +1,4 @@
-"""How each library is asked for a value, a gradient or a Hessian-vector product of a row's function.
+"""How each library is asked for a value, a gradient, a Jacobian, a Hessian or a product with it of a row's function.
 
 Loops of rows are written as ``kit.scan(f, init, xs, length)``, which is numgrad's and JAX's, and
 ``kit.while_loop(cond, body, variables)``; libraries without loops of their own run them in Python.
@@ -68,11 +68,11 @@ def python_while(cond: Callable[..., Any], body: Callable[..., Any], variables: 
     return variables
 
 
-def numgrad_function(row: Row) -> Any:
-    """The compiled numgrad callable of a row."""
+def numgrad_kit() -> SimpleNamespace:
+    """What rows ask of numgrad."""
     import numgrad as ng
 
-    kit = SimpleNamespace(
+    return SimpleNamespace(
         np=ng,
         softplus=ng.softplus,
         cholesky=lambda a: ng.linalg.cholesky(a),
@@ -89,12 +89,22 @@ def numgrad_function(row: Row) -> Any:
         odeint=ng.integrate.odeint,
     )
 
+
+def numgrad_function(row: Row) -> Any:
+    """The compiled numgrad callable of a row."""
+    import numgrad as ng
+
+    kit = numgrad_kit()
+
     def function(*arguments: Any) -> Any:
         return row.function(kit, *arguments)
 
     if row.mode == "value":
         return ng.function(function)
-    return ng.hvp(function) if row.mode == "hvp" else ng.value_and_grad(function, _argnums(row))
+    if row.mode == "hvp":
+        return ng.hvp(function)
+    derivative = {"value_and_grad": ng.value_and_grad, "jacobian": ng.jacobian, "hessian": ng.hessian}[row.mode]
+    return derivative(function, _argnums(row))
 
 
 def _numgrad_eagerly(row: Row, arrays: tuple[Any, ...]) -> Version:
@@ -158,7 +168,13 @@ def _jax(row: Row, arrays: tuple[Any, ...], threads: int) -> Version:
 
     backwards = jax.value_and_grad(function, _argnums(row))
     gradient = pushed if "jax" in row.forward else backwards
-    wanted = {"value": function, "value_and_grad": gradient, "hvp": product}[row.mode]
+    wanted = {
+        "value": function,
+        "value_and_grad": gradient,
+        "hvp": product,
+        "jacobian": jax.jacfwd(function, _argnums(row)),
+        "hessian": jax.hessian(function, _argnums(row)),
+    }[row.mode]
     run = wanted if row.eager else jax.jit(wanted)
     return Version(
         lambda *arguments: jax.block_until_ready(run(*arguments)), tuple([jnp.asarray(a) for a in arrays]), _flat
@@ -186,7 +202,7 @@ def _torch(row: Row, arrays: tuple[Any, ...], threads: int) -> Version:
         while_loop=python_while,
     )
     arguments = tuple([torch.from_numpy(a.copy()) for a in arrays])
-    if row.mode != "value":
+    if row.mode in ("value_and_grad", "hvp"):
         for i in row.argnums:
             arguments[i].requires_grad_()
     chosen = [arguments[i] for i in row.argnums]
@@ -203,7 +219,16 @@ def _torch(row: Row, arrays: tuple[Any, ...], threads: int) -> Version:
         (gradient,) = torch.autograd.grad(row.function(kit, x, *rest), x, create_graph=True)
         return torch.autograd.grad(gradient, x, v)
 
-    call = {"value": value, "value_and_grad": value_and_grad, "hvp": product}[row.mode]
+    def of_kit(*given: Any) -> Any:
+        return row.function(kit, *given)
+
+    call = {
+        "value": value,
+        "value_and_grad": value_and_grad,
+        "hvp": product,
+        "jacobian": torch.func.jacfwd(of_kit, _argnums(row)),
+        "hessian": torch.func.hessian(of_kit, _argnums(row)),
+    }[row.mode]
     return Version(call, arguments, lambda result: [t.detach().numpy() for t in _tensors(result)])
 
 
@@ -238,7 +263,7 @@ def _autograd(row: Row, arrays: tuple[Any, ...], threads: int) -> Version:
     def product(x: Any, v: Any, *rest: Any) -> Any:
         return autograd.hessian_vector_product(function)(x, *rest, v)
 
-    call = {"value": function, "hvp": product}.get(row.mode)
+    call = {"value": function, "hvp": product, "hessian": autograd.hessian(function)}.get(row.mode)
     return Version(call or autograd.value_and_grad(function, _argnums(row)), arrays, _flat)
 
 
@@ -296,7 +321,10 @@ def _pytensor(row: Row, arrays: tuple[Any, ...], threads: int) -> Version:
     inputs = [pt.tensor(dtype=str(a.dtype), shape=a.shape) for a in arrays]
     x, v, *rest = inputs if row.mode == "hvp" else [inputs[0], None]
     y = row.function(kit, *([x, *rest] if row.mode == "hvp" else inputs))
-    if row.mode == "hvp":
+    if row.mode in ("jacobian", "hessian"):
+        derivative = pytensor.gradient.jacobian if row.mode == "jacobian" else pytensor.gradient.hessian
+        outputs = derivative(y, [inputs[i] for i in row.argnums])
+    elif row.mode == "hvp":
         outputs = [pytensor.grad(pt.sum(pytensor.grad(y, x) * v), x)]
     else:
         outputs = [y, *(pytensor.grad(y, [inputs[i] for i in row.argnums]) if row.mode == "value_and_grad" else [])]

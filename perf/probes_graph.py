@@ -2,26 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 import time
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 
+from perf.memory import peak_mb
 from perf.row import probe
-
-
-def peak_mb() -> float:
-    """The largest resident size so far; where there is no /proc, a parent's may shine through."""
-    try:
-        status = Path("/proc/self/status").read_text()
-        return int(status.split("VmHWM:")[1].split()[0]) / 1024
-    except (OSError, IndexError):
-        import resource
-
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 << 20 if sys.platform == "darwin" else 1 << 10)
 
 
 def _chain(np_: Any, x: Any, count: int) -> Any:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from perf.probes_graph import peak_mb
+from perf.memory import forget_peak, peak_mb, resident_mb
 from perf.row import probe
 
 WIDTH = 128  # numbers in the loop's state, a kilobyte
@@ -31,26 +30,10 @@ def _data(steps: int) -> tuple[Any, ...]:
     return np.linspace(0.5, 1.5, WIDTH), np.linspace(-1.0, 1.0, WIDTH), np.array(float(steps))
 
 
-def _resident_mb() -> float:
-    """The resident size now; the largest one where the system does not tell."""
-    try:
-        return int(Path("/proc/self/status").read_text().split("VmRSS:")[1].split()[0]) / 1024
-    except (OSError, IndexError):
-        return peak_mb()
-
-
-def _forget_peak() -> None:
-    """Let the largest resident size start from the present one, where the system can."""
-    try:
-        Path("/proc/self/clear_refs").write_text("5")
-    except OSError:
-        pass
-
-
 def _memory(call: Callable[..., Any]) -> dict[str, Any]:
     """What a call takes beyond what was resident, and its second run's time; `call` has run with little data before."""
-    _forget_peak()
-    before = _resident_mb()
+    forget_peak()
+    before = resident_mb()
     call()
     peak = max(0.0, peak_mb() - before)
     begun = time.perf_counter()

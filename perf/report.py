@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from perf.row import LIBRARIES, PROBES, ROWS
+from perf.summary import memory_table, other_probes, plots, ratio_table, summary
 
 __all__ = ["machine", "markdown", "publish", "show_time", "write"]
 
@@ -176,7 +177,7 @@ def failures(results: Sequence[dict[str, Any]]) -> list[str]:
 def markdown(facts: dict[str, Any], results: Sequence[dict[str, Any]], commands: Sequence[str]) -> str:
     """The whole report."""
     rows = [r for r in results if r["row"] in ROWS]
-    probes = [r for r in results if r["row"] in PROBES]
+    probes = other_probes(results)
     versions = ", ".join(f"{name} {version}" for name, version in facts["versions"].items())
     lines = [
         "# Measurements",
@@ -192,8 +193,10 @@ def markdown(facts: dict[str, Any], results: Sequence[dict[str, Any]], commands:
         "- Every library gets its own arrays, the same number of threads, float64; results are compared before timing.",
         "",
     ]
+    lines += summary(results)
     if rows:
         lines += ["## Rows", "", *row_table(rows), ""]
+    lines += [*ratio_table(results), *memory_table(results)]
     if probes:
         lines += ["## Processes that are new", "", *probe_table(probes), ""]
     failed = failures(results)
@@ -234,7 +237,12 @@ def write(folder: Path, facts: dict[str, Any], results: Sequence[dict[str, Any]]
 
 
 def publish(folder: Path, target: Path) -> Path:
-    """Join results.md and, where it exists, aggregate.md into one file."""
+    """Join results.md, drawings in plots/ and, where it exists, aggregate.md into one file."""
     parts = [folder / "results.md", folder / "aggregate.md"]
-    target.write_text("\n".join(part.read_text() for part in parts if part.exists()))
+    texts = [part.read_text() for part in parts if part.exists()]
+    drawn = plots(earlier(folder).get("results", []), target.parent / "plots")
+    if drawn:
+        images = [f"![numgrad's time over others', row by row](plots/{path.name})\n" for path in drawn]
+        texts.insert(1, "\n".join(["## Plots\n", *images]))
+    target.write_text("\n".join(texts))
     return target

@@ -23,6 +23,7 @@ FILES = (
     "rows_math",
     "rows_models",
     "rows_fitting",
+    "rows_matrices",
     "rows_fields",
     "rows_tape",
     "rows_loops",
@@ -30,6 +31,7 @@ FILES = (
     "probes_start",
     "probes_graph",
     "probes_loops",
+    "probes_ratios",
 )
 LIBRARIES = ("jax", "torch", "autograd", "pytensor")
 
@@ -50,7 +52,8 @@ class Row:
         ``function(kit, *arguments)``, written once for numgrad and all libraries: `kit.np` is the library's array
         namespace, and `kit` itself has what they name differently (see `perf.libraries`).
     mode
-        "value", "value_and_grad" or "hvp" (then the arguments are x, v, and the function's others).
+        "value", "value_and_grad", "jacobian", "hessian" or "hvp" (then the arguments are x, v, and the function's
+        others).
     argnums
         With respect to which arguments is differentiated.
     eager

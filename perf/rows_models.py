@@ -14,7 +14,7 @@ PENALTY = 1e-3
 SIZES = ((60, 5), (569, 30), (20_000, 50), (200_000, 50))
 
 
-def _observations(size: tuple[int, int], rng: np.random.Generator) -> tuple[Any, Any, Any]:
+def observations(size: tuple[int, int], rng: np.random.Generator) -> tuple[Any, Any, Any]:
     n, d = size
     x = rng.standard_normal((n, d))
     w = rng.standard_normal(d) / math.sqrt(d)
@@ -22,7 +22,7 @@ def _observations(size: tuple[int, int], rng: np.random.Generator) -> tuple[Any,
     return 0.5 * w, x, signs
 
 
-def _logistic(kit: Any, w: Any, x: Any, signs: Any) -> Any:
+def logistic(kit: Any, w: Any, x: Any, signs: Any) -> Any:
     return kit.np.sum(kit.softplus(-signs * (x @ w))) + 0.5 * PENALTY * kit.np.sum(w * w)
 
 
@@ -71,15 +71,15 @@ row(
     name="logistic",
     title="logistic regression, value and gradient",
     sizes=SIZES,
-    setup=_observations,
-    function=_logistic,
+    setup=observations,
+    function=logistic,
     mode="value_and_grad",
     hand={"numba": _logistic_numba, "numpy": _logistic_numpy},
 )
 
 
 def _observations_and_vector(size: tuple[int, int], rng: np.random.Generator) -> tuple[Any, ...]:
-    w, x, signs = _observations(size, rng)
+    w, x, signs = observations(size, rng)
     return w, rng.standard_normal(w.size), x, signs
 
 
@@ -125,7 +125,7 @@ row(
     title="logistic regression, Hessian-vector product",
     sizes=SIZES,
     setup=_observations_and_vector,
-    function=_logistic,
+    function=logistic,
     mode="hvp",
     hand={"numba": _logistic_product_numba, "numpy": _logistic_product_numpy},
 )

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from perf import row as tables
+from perf.memory import FORGETS, forget_peak, peak_mb, resident_mb
 
 SAMPLE_SECONDS = 1e-3
 
@@ -37,14 +38,18 @@ class Worker:
         gc.collect()
         wanted = tables.ROWS[row]
         arrays = wanted.arguments(wanted.sizes[size_index])
+        forget_peak()
+        resident = resident_mb()
         begun = time.perf_counter()
         made = version(wanted, self.name, arrays, self.threads)
         found = made.read(made.call(*made.arguments))
         first = time.perf_counter() - begun
+        made.call(*made.arguments)
+        peak = peak_mb() - resident
         np.savez(results, *found)
         self.version = made
         self._calibrate()
-        return {"first_s": first}
+        return {"first_s": first, "peak_mb": max(0.0, peak)} if FORGETS else {"first_s": first}
 
     def _calibrate(self) -> None:
         """How many calls make a sample long enough for the clock."""

@@ -12,7 +12,9 @@ import pytest
 from perf import bench_aggregate, row, timeline
 from perf.fleet import Fleet, measure_probe, measure_row
 from perf.libraries import version
-from perf.report import machine, markdown, merged
+from perf.memory import FORGETS
+from perf.report import machine, markdown, merged, publish
+from perf.summary import memory_table, ratio_table, summary
 
 row.load()
 ROOT = Path(__file__).resolve().parent.parent
@@ -41,6 +43,8 @@ def test_probe_gives_facts(name):
     if name == "new_size":
         assert facts["builds"] == 0 and facts["traces"] == 1
         assert facts["difference"] < 1e-12
+    if name == "ratios":
+        assert facts["gradient_over_value"] > 0 and facts["hvp_over_gradient"] > 0
     if name == "graph":
         assert facts["nodes"] > 2 * probe.sizes[0]
     if name == "while_memory":
@@ -60,13 +64,58 @@ def test_differences_are_seen():
 
 def test_processes_measure_and_report(tmp_path):
     with Fleet({}) as fleet:
-        timed = measure_row(fleet, row.ROWS["call"], 0, 1, rounds=2, seconds=0.001)
+        row_of = measure_row(fleet, row.ROWS["call"], 0, 1, rounds=2, seconds=0.001)
         started = measure_probe(fleet, "import", 0, 1, only=["numgrad"])
-    assert set(timed["versions"]) == {"numgrad", "numba", "numpy"}
-    assert all(facts["time_s"] > 0 for facts in timed["versions"].values())
+    assert set(row_of["versions"]) == {"numgrad", "numba", "numpy"}
+    assert all(facts["time_s"] > 0 for facts in row_of["versions"].values())
+    assert all(("peak_mb" in facts) == FORGETS for facts in row_of["versions"].values())
     assert started["versions"]["numgrad"]["numba_loaded"] is False
-    text = markdown(machine({}), [timed, started], ["python -m perf"])
+    text = markdown(machine({}), [row_of, started], ["python -m perf"])
     assert "call of value and gradient" in text and "Failed" not in text
+
+
+def timed(name, index, **times):
+    versions = {version: {"time_s": seconds, "peak_mb": 3.0} for version, seconds in times.items()}
+    return {"row": name, "size": row.ROWS[name].sizes[index], "threads": 1, "versions": versions}
+
+
+RESULTS = (
+    timed("logistic", 0, numgrad=9.0, numba=1.0),  # the smallest size does not count
+    timed("logistic", 1, numgrad=1.0, numba=2.0, numpy=1.0, jax=2.0, torch=3.0),
+    timed("logistic", 2, numgrad=1.4, numba=2.0, numpy=1.0, jax=2.0),
+    timed("mixture", 1, numgrad=6.0, numba=2.0, jax=5.0, torch=7.0),
+    timed("chain", 1, numgrad=9.0, numba=1.0),  # nor does what is not differentiated
+)
+
+
+def test_summary_counts_rows_by_their_worst_size():
+    text = "\n".join(summary(json.loads(json.dumps(RESULTS))))
+    assert "0 of 2 rows and 1 of 3 sizes within 1.25 times" in text
+    assert "1 of 2 rows and 2 of 3 sizes within 1.5 times" in text
+    assert "Beyond 1.25 times: mixture 5000 x 8 (3.00 numba), logistic 20000 x 50 (1.40 numpy)." in text
+    assert "Ahead of every peer that was run: 1 of 2 rows.\n  Behind one: mixture 5000 x 8 (1.20 jax)." in text
+    assert summary([]) == []
+
+
+def test_ratios_and_memory_have_tables():
+    facts = {"value_s": 1e-6, "gradient_s": 3e-6, "hvp_s": 6e-6, "gradient_over_value": 3.0, "hvp_over_gradient": 2.0}
+    ratios = ratio_table([{"row": "ratios", "size": ["logistic", 1], "threads": 1, "versions": {"numgrad": facts}}])
+    assert ratios[-2] == "| logistic 569 x 30 | 1 µs | 3 µs | 6 µs | 3.00 | 4 to 5 | 2.00 | 2 to 2.5 |"
+    memory = memory_table(RESULTS)
+    assert any(line.startswith("| logistic | 20000 x 50 | 1 | 3.0 |") for line in memory)
+    assert ratio_table([]) == memory_table([]) == []
+
+
+def test_published_results_refer_to_their_plots(tmp_path):
+    (tmp_path / "results.json").write_text(json.dumps({"results": RESULTS}))
+    (tmp_path / "results.md").write_text("# Measurements\n")
+    text = publish(tmp_path, tmp_path / "RESULTS.md").read_text()
+    try:
+        import matplotlib  # noqa: F401
+    except ImportError:
+        assert "svg" not in text
+    else:
+        assert "plots/ratios-1.svg" in text and "logistic 20000 x 50" in (tmp_path / "plots/ratios-1.svg").read_text()
 
 
 def test_newer_results_replace_older_ones():
